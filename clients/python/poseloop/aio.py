@@ -1,0 +1,377 @@
+"""The same client for asyncio: `connect` and `subscribe` whose waiting is awaited.
+
+A stream's frames, answers and reconnects are handled by the very same `FrameSender`, whose work is on threads of its
+own; nothing here holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import numpy as np
+import zmq
+import zmq.asyncio
+from numpy.typing import NDArray
+
+from poseloop import client
+from poseloop.addresses import DEFAULT_ENDPOINT, DEFAULT_SERVER, check_endpoint
+from poseloop.client import SenderOptions, TrackOptions
+from poseloop.inbox import PoseInbox
+from poseloop.losses import Losses, Restart
+from poseloop.sender import FrameSender, parse_policy
+from poseloop.subscriber import log_restart, no_pose, nobody_publishes, set_up_socket
+from poseloop.tracking import Image, PoseQueue
+from poseloop.types import Counters, Frame, ModelInfo, ModelSpec, Policy, Pose, StreamInfo
+
+__all__ = ["AsyncFrameSender", "AsyncServer", "AsyncSubscription", "AsyncTracking", "connect", "subscribe"]
+
+Frames = Iterable[Image] | AsyncIterable[Image]
+
+
+class AsyncFrameSender:
+    """One open stream; see `poseloop.FrameSender`."""
+
+    def __init__(self, sender: FrameSender) -> None:
+        self._sender = sender
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._sender.stream
+
+    @property
+    def model_spec(self) -> ModelSpec | None:
+        """The description of the model that the frames go to."""
+        return self._sender.model_spec
+
+    @property
+    def counters(self) -> Counters:
+        """The stream's account over every reconnect."""
+        return self._sender.counters
+
+    async def send(self, image: NDArray[np.uint8] | Frame, captured_ns: int | None = None) -> int:
+        """Send one frame and return its sequence number; lossless, wait for room. See `poseloop.FrameSender.send`."""
+        if self._sender.policy is Policy.LIVE:
+            return self._sender.send(image, captured_ns)  # never waits
+        return await asyncio.to_thread(self._sender.send, image, captured_ns)
+
+    async def close(self, timeout_s: float | None = None) -> Counters:
+        """Answer what is in flight and end the stream; see `poseloop.FrameSender.close`."""
+        return await asyncio.to_thread(self._sender.close, timeout_s)
+
+    async def abort(self) -> None:
+        """Drop the connection at once, whatever is in flight."""
+        await asyncio.to_thread(self._sender.abort)
+
+    async def __aenter__(self) -> Self:
+        """Return the sender."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the stream; at once, where the block failed."""
+        await (self.close() if kind is None else self.abort())
+
+
+class AsyncTracking:
+    """The poses of frames that are being sent: an asynchronous iterator and context manager; see `poseloop.Tracking`.
+
+    The stream is opened when the first pose is asked for.
+    """
+
+    def __init__(self, open_sender: Callable[[PoseQueue], Awaitable[FrameSender]], frames: Frames, policy: Policy):
+        self._changed = asyncio.Event()
+        loop, changed = asyncio.get_running_loop(), self._changed
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        self._poses = PoseQueue(policy, on_change=wake)
+        self._open_sender = open_sender
+        self._frames = frames
+        self._sender: AsyncFrameSender | None = None
+        self._feeding: asyncio.Task[None] | None = None
+
+    @property
+    def counters(self) -> Counters:
+        """The stream's account."""
+        return Counters() if self._sender is None else self._sender.counters
+
+    @property
+    def passed_over(self) -> int:
+        """Poses of a live stream that gave way to newer ones because they were not read in time."""
+        return self._poses.passed_over
+
+    def __aiter__(self) -> Self:
+        """Return the tracking: its poses, one after the other."""
+        return self
+
+    async def __anext__(self) -> Pose:
+        """Return the next pose; raises what `poseloop.Tracking` raises."""
+        try:
+            if self._feeding is None:
+                self._sender = AsyncFrameSender(await self._open_sender(self._poses))
+                self._feeding = asyncio.create_task(self._feed(self._sender))
+            while True:
+                self._changed.clear()
+                if (pose := self._poses.take()) is not None:
+                    return pose
+                await self._changed.wait()
+        except StopIteration:
+            await self.close()
+            raise StopAsyncIteration from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop sending; what is in flight is not waited for."""
+        self._poses.abandon()
+        if self._sender is not None:
+            await self._sender.abort()
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        """Return the tracking."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop sending."""
+        await self.close()
+
+    async def _feed(self, sender: AsyncFrameSender) -> None:
+        try:
+            async for frame in _each(self._frames):
+                await sender.send(frame)
+            await sender.close()
+        except Exception as error:  # it has to reach whoever iterates
+            self._poses.finish(error)
+        else:
+            self._poses.finish()
+
+
+async def _each(frames: Frames) -> AsyncIterator[Image]:
+    if isinstance(frames, AsyncIterable):
+        async for frame in frames:
+            yield frame
+        return
+    # An iterable that is not asynchronous may wait for a camera.
+    iterator = iter(frames)
+    while (next_frame := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield next_frame
+
+
+class AsyncServer:
+    """A connection to one server; made by `connect`, see `poseloop.Server`."""
+
+    def __init__(self, server: client.Server) -> None:
+        self._server = server
+        self.address = server.address
+
+    async def sender(
+        self, stream: str, model: str = "", policy: Policy | str = Policy.LIVE, **options: Unpack[SenderOptions]
+    ) -> AsyncFrameSender:
+        """Open a stream to send frames; callbacks among the options run on a thread of the sender's."""
+        return AsyncFrameSender(await asyncio.to_thread(partial(self._server.sender, stream, model, policy, **options)))
+
+    def track(
+        self,
+        frames: Frames,
+        stream: str,
+        model: str = "",
+        policy: Policy | str = Policy.LIVE,
+        **options: Unpack[TrackOptions],
+    ) -> AsyncTracking:
+        """Send frames, from an iterable that may be asynchronous, and iterate over their poses."""
+
+        async def open_sender(poses: PoseQueue) -> FrameSender:
+            sender = partial(self._server.sender, stream, model, policy, **options)
+            return await asyncio.to_thread(partial(sender, on_pose=poses.put, on_end=poses.fail))
+
+        return AsyncTracking(open_sender, frames, parse_policy(policy))
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the loaded models and what really runs them."""
+        return await asyncio.to_thread(self._server.models)
+
+    async def streams(self) -> list[StreamInfo]:
+        """Return the open streams with their accounts and latencies."""
+        return await asyncio.to_thread(self._server.streams)
+
+    async def load_model(self, file: str, name: str = "") -> ModelInfo:
+        """Load a model of the server's models folder; see `poseloop.Server.load_model`."""
+        return await asyncio.to_thread(self._server.load_model, file, name)
+
+    async def unload_model(self, name: str) -> None:
+        """Unload a model."""
+        await asyncio.to_thread(self._server.unload_model, name)
+
+    async def close(self) -> None:
+        """Close the connection; senders have their own and go on."""
+        self._server.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the server."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self.close()
+
+
+class _Connecting:
+    """What `connect` returns: it can be awaited, or entered at once with ``async with``."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._server: AsyncServer | None = None
+
+    async def _connect(self) -> AsyncServer:
+        return AsyncServer(await asyncio.to_thread(client.connect, self._address, self._timeout_s))
+
+    def __await__(self) -> Generator[Any, None, AsyncServer]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncServer:
+        self._server = await self._connect()
+        return self._server
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            await self._server.close()
+
+
+def connect(address: str = DEFAULT_SERVER, timeout_s: float = 5.0) -> _Connecting:
+    """Connect to a server: ``async with connect(...) as server`` or ``server = await connect(...)``.
+
+    Raises what `poseloop.connect` raises, when it is awaited or entered.
+    """
+    return _Connecting(address, timeout_s)
+
+
+class AsyncSubscription:
+    """The poses of one stream, or of all: an asynchronous iterator and context manager; see `poseloop.Subscription`.
+
+    On Windows pyzmq needs asyncio's selector event loop, or the package tornado beside its own.
+    """
+
+    def __init__(self, endpoint: str, stream: str | None, inbox: PoseInbox, latest: bool, timeout_s: float | None):
+        self._endpoint = check_endpoint(endpoint)
+        self._stream = stream
+        self._inbox = inbox
+        self._latest = latest
+        self._timeout_s = timeout_s
+        self._socket: zmq.asyncio.Socket = zmq.asyncio.Context.instance().socket(zmq.SUB)
+        set_up_socket(self._socket, self._endpoint, inbox.topics)
+
+    @property
+    def lost(self) -> int:
+        """Poses that were published but did not arrive here."""
+        return self._inbox.losses.missed
+
+    @property
+    def losses(self) -> Losses:
+        """Frames that have no pose here, by place."""
+        return self._inbox.losses
+
+    @property
+    def repeated(self) -> int:
+        """Poses of lossless frames that already had one; they are left out."""
+        return self._inbox.repeated
+
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Each time that a stream's poses began to come from another session."""
+        return tuple(self._inbox.restarts)
+
+    async def wait_until_ready(self, timeout_s: float = 10.0) -> None:
+        """Wait until the server is known to send here; see `poseloop.Subscription.wait_until_ready`."""
+        deadline = self._deadline(timeout_s)
+        while self._inbox.status is None:
+            if not await self._take_in(deadline):
+                raise nobody_publishes(self._endpoint, timeout_s)
+
+    async def receive(self, timeout_s: float | None = None) -> Pose | None:
+        """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end."""
+        deadline = self._deadline(timeout_s)
+        if self._latest:
+            await self._drain()
+        while (pose := self._inbox.pop()) is None:
+            if not await self._take_in(deadline):
+                return None
+        return pose
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._socket.close()
+
+    def __aiter__(self) -> Self:
+        """Return the subscription: its poses, one after the other."""
+        return self
+
+    async def __anext__(self) -> Pose:
+        """Return the next pose.
+
+        Raises:
+            NoPoseError: none arrived within the subscription's ``timeout_s``.
+        """
+        if self._socket.closed:
+            raise StopAsyncIteration
+        pose = await self.receive(self._timeout_s)
+        if pose is None:
+            raise no_pose(self._endpoint, self._stream, self._timeout_s)
+        return pose
+
+    async def __aenter__(self) -> Self:
+        """Return the subscription."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the subscription."""
+        self.close()
+
+    @staticmethod
+    def _deadline(timeout_s: float | None) -> float | None:
+        return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+
+    async def _drain(self) -> None:
+        while await self._socket.poll(0):
+            self._inbox.put(await self._socket.recv_multipart())
+
+    async def _take_in(self, deadline: float | None) -> bool:
+        """Take in one message; false where none came before the deadline."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                self._inbox.put(await self._socket.recv_multipart())
+        except TimeoutError:
+            return False
+        return True
+
+
+def subscribe(
+    endpoint: str = DEFAULT_ENDPOINT,
+    stream: str | None = None,
+    *,
+    latest: bool = False,
+    timeout_s: float | None = None,
+    on_restart: Callable[[Restart], None] | None = None,
+) -> AsyncSubscription:
+    """Follow the poses that a server publishes; see `poseloop.subscribe`."""
+    inbox = PoseInbox(stream, latest=latest, on_restart=on_restart or log_restart)
+    return AsyncSubscription(endpoint, stream, inbox, latest, timeout_s)

@@ -1,0 +1,191 @@
+"""A server, as a program that uses it sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self, TypedDict, TypeVar, Unpack
+
+import grpc
+from google.protobuf.message import Message
+
+from poseloop.addresses import DEFAULT_SERVER, check_server
+from poseloop.errors import ServerUnavailableError
+from poseloop.link import Listeners, Reconnection
+from poseloop.messages import model_info_from_wire, stream_info_from_wire
+from poseloop.sender import Encoding, FrameSender, SenderSettings, parse_policy
+from poseloop.tracking import Image, PoseQueue, Tracking
+from poseloop.transport import ConnectionBrokenError, error_of, open_channel, wait_until_ready
+from poseloop.types import ModelInfo, Policy, Pose, StreamInfo
+from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.v1 import poseloop_pb2_grpc as rpc
+
+_ANSWER_S = 10.0
+# Loading reads, checks and warms a model up; with some providers it builds an engine first.
+_LOAD_S = 600.0
+
+Reply = TypeVar("Reply", bound=Message)
+
+
+class TrackOptions(TypedDict, total=False):
+    """What a stream may be opened with beside its name, model and policy.
+
+    encoding: ``"raw"`` (the default), or ``"jpeg"``, which suits slow networks and needs the camera extra.
+    jpeg_quality: libjpeg's, 1 to 100; 90 unless given.
+    reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
+    on_reconnect: called with each `Reconnection`, on the sender's thread; they are logged in any case.
+    """
+
+    encoding: Encoding
+    jpeg_quality: int
+    reconnect_s: float
+    on_reconnect: Callable[[Reconnection], None]
+
+
+class SenderOptions(TrackOptions, total=False):
+    """As `TrackOptions`, and for programs that take the poses from the sender itself:
+
+    on_pose: called with each pose, on the sender's thread; the next answer is read when it returns.
+    on_end: called once when the stream is over, with the error that ended it or None.
+    """
+
+    on_pose: Callable[[Pose], None]
+    on_end: Callable[[Exception | None], None]
+
+
+class Server:
+    """A connection to one server; made by `connect`, and a context manager that closes it."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self.address = check_server(address)
+        self._timeout_s = timeout_s
+        self._channel = open_channel(self.address)
+        try:
+            wait_until_ready(self._channel, self.address, timeout_s)
+        except BaseException:
+            self._channel.close()
+            raise
+        self._models = rpc.ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._streams = rpc.StreamServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def sender(
+        self, stream: str, model: str = "", policy: Policy | str = Policy.LIVE, **options: Unpack[SenderOptions]
+    ) -> FrameSender:
+        """Open a stream to send frames; the server publishes their poses (`poseloop.subscribe`).
+
+        Args:
+            stream: its name, 1 to 64 of ``A-Z a-z 0-9 _ . -``; unique on the server while open.
+            model: a loaded model's name; empty where the server has just one.
+            policy: ``"live"`` (newest frame wins, losses are counted) or ``"lossless"`` (the source waits).
+            options: see `SenderOptions`.
+
+        Raises:
+            InvalidInputError: one of these can't be right.
+            MissingExtraError: JPEG was asked for, and the camera extra is not installed.
+            RequestRefusedError: the server refuses the stream; ``code`` and ``field`` say for what.
+            ServerUnavailableError: the server does not answer.
+        """
+        settings = SenderSettings(
+            stream=stream,
+            model=model,
+            policy=parse_policy(policy),
+            encoding=options.get("encoding", "raw"),
+            jpeg_quality=options.get("jpeg_quality", 90),
+            return_poses=options.get("on_pose") is not None,
+            timeout_s=self._timeout_s,
+            reconnect_s=options.get("reconnect_s", math.inf),
+        )
+        listeners = Listeners(options.get("on_pose"), options.get("on_reconnect"), options.get("on_end"))
+        return FrameSender(settings, self.address, listeners)
+
+    def track(
+        self,
+        frames: Iterable[Image],
+        stream: str,
+        model: str = "",
+        policy: Policy | str = Policy.LIVE,
+        **options: Unpack[TrackOptions],
+    ) -> Tracking:
+        """Send frames and iterate over their poses; the server publishes them too.
+
+        Args:
+            frames: any iterable of uint8 ``(height, width)`` grey, ``(height, width, 3)`` RGB, or `Frame`; taken on a
+                thread of its own, so that a camera is read while poses are handled.
+            stream, model, policy: as for `sender`.
+            options: see `TrackOptions`.
+
+        Raises:
+            PoseloopError: for the same reasons as `sender`; the iteration raises whatever ``frames`` raises, too.
+        """
+        poses = PoseQueue(parse_policy(policy))
+        sender = self.sender(stream, model, policy, **options, on_pose=poses.put, on_end=poses.fail)
+        return Tracking(sender, poses, frames)
+
+    def models(self) -> list[ModelInfo]:
+        """Return the loaded models and what really runs them."""
+        reply = self._ask(self._models.ListModels, pb.ListModelsRequest())
+        return [model_info_from_wire(model) for model in reply.models]
+
+    def streams(self) -> list[StreamInfo]:
+        """Return the open streams with their accounts and latencies."""
+        reply = self._ask(self._streams.ListStreams, pb.ListStreamsRequest())
+        return [stream_info_from_wire(stream) for stream in reply.streams]
+
+    def load_model(self, file: str, name: str = "") -> ModelInfo:
+        """Load a file of the server's models folder, warm it up and make it available; a failed load changes nothing.
+
+        Args:
+            file: a file name in that folder, without a path.
+            name: what to call it; the file's stem, unless given.
+
+        Raises:
+            RequestRefusedError: there is no such file, it is no model, or the name is taken.
+        """
+        reply = self._ask(self._models.LoadModel, pb.LoadModelRequest(file=file, name=name), _LOAD_S)
+        return model_info_from_wire(reply.model)
+
+    def unload_model(self, name: str) -> None:
+        """Unload a model.
+
+        Raises:
+            RequestRefusedError: there is no such model, or a stream uses it.
+        """
+        self._ask(self._models.UnloadModel, pb.UnloadModelRequest(name=name))
+
+    def close(self) -> None:
+        """Close the connection; senders have their own and go on."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the server."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _ask(self, method: Callable[..., Reply], request: Message, timeout_s: float = _ANSWER_S) -> Reply:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            meant = error_of(error, self.address)
+            if isinstance(meant, ConnectionBrokenError):
+                meant = ServerUnavailableError(f"The server at {self.address} went away: {meant}.")
+            raise meant from None
+
+
+def connect(address: str = DEFAULT_SERVER, timeout_s: float = 5.0) -> Server:
+    """Connect to a server.
+
+    Args:
+        address: ``host:port``.
+        timeout_s: how long to wait for it, here and when a stream is opened.
+
+    Raises:
+        InvalidInputError: the address can't be right.
+        ServerUnavailableError: no server answers there in time.
+    """
+    return Server(address, timeout_s)

@@ -1,0 +1,221 @@
+"""Frames and answers of one sender, between its threads: the outbox and the clock behind one lock.
+
+The caller's thread pushes frames, the link's thread brings connections and answers; whichever of them makes it possible
+for a frame to leave, sends it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
+from poseloop.errors import InvalidInputError
+from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
+from poseloop.outbox import Break, Outbox, Outgoing
+from poseloop.transport import GrpcConnection
+from poseloop.types import Counters, Policy
+from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.wire import FrameData, frame_message
+
+log = logging.getLogger(__name__)
+
+# A server answers a live frame when it arrives and a lossless one when it is published. One that answers nothing for
+# this long, with frames in flight, is gone without a word: a pulled cable, a host that stopped.
+_SILENCE_NS = {Policy.LIVE: 10_000_000_000, Policy.LOSSLESS: 60_000_000_000}
+# Long enough for another thread to wake up.
+_REST_S = 0.0002
+# Before the first exchange nothing is known of another machine's clock.
+_UNKNOWN_CLOCK = ClockOffset(0, 2**62)
+
+
+class Flow:
+    """The state of one sender; every method may be called from any thread."""
+
+    def __init__(self, stream: str, policy: Policy, compress: Callable[[FrameData], FrameData] | None) -> None:
+        self._stream = stream
+        self._policy = policy
+        self._compress = compress
+        self._changed = threading.Condition()
+        self._outbox: Outbox[FrameData] = Outbox(policy)
+        self._connection: GrpcConnection | None = None
+        self._clock: OffsetEstimator | None = None
+        self._sent_ns: dict[int, int] = {}
+        self._last_answer_ns = 0
+        self._opened_once = False
+        self._closing = False
+        self._ended = False
+        self._error: Exception | None = None
+
+    @property
+    def counters(self) -> Counters:
+        """The stream's account over every session."""
+        with self._changed:
+            return self._outbox.counters
+
+    @property
+    def clock(self) -> ClockOffset:
+        """The server's clock against ours, as frames carry it now."""
+        with self._changed:
+            return self._clock_now()
+
+    @property
+    def connected(self) -> bool:
+        """Whether frames can leave now."""
+        return self._connection is not None
+
+    @property
+    def closing(self) -> bool:
+        """Whether no more frames will be pushed."""
+        return self._closing
+
+    @property
+    def idle(self) -> bool:
+        """Whether every frame is answered or counted as dropped."""
+        with self._changed:
+            return self._outbox.idle
+
+    def push(self, frame: FrameData) -> int:
+        """Take one frame from the source and return its sequence number; lossless, wait for room first."""
+        sequence = self._offer(frame)
+        if self._policy is Policy.LIVE and not self._outbox.may_leave:
+            # Locks are not fair: a source that offers without a pause would keep the answers from being read.
+            time.sleep(_REST_S)
+        return sequence
+
+    def _offer(self, frame: FrameData) -> int:
+        with self._changed:
+            self._check()
+            while not self._outbox.has_room:
+                self._changed.wait(1.0)
+                self._check()
+            if self._policy is Policy.LOSSLESS or not self._outbox.may_leave:
+                frame = frame.owned()  # it is still needed after the source has its buffer back
+            sequence = self._outbox.offer(frame)
+            self._pump()
+            return sequence
+
+    def opened(self, connection: GrpcConnection, window: int, clock: OffsetEstimator | None) -> None:
+        """Let frames go to this connection; ``clock`` is None where the server shares our clock."""
+        with self._changed:
+            self._outbox.opened(window)
+            self._connection = connection
+            self._clock = clock
+            self._opened_once = True
+            self._pump()
+            self._finish_if_done()
+            self._changed.notify_all()
+
+    def answered(self, sequence: int, received_ns: int, answered_ns: int, counters: pb.StreamCounters) -> None:
+        """Note the server's answer to a frame, with when it received and answered it on its clock."""
+        arrived_ns = now_ns()
+        with self._changed:
+            self._last_answer_ns = arrived_ns
+            sent_ns = self._sent_ns.pop(sequence, None)
+            if sent_ns is not None and self._clock is not None:
+                self._clock.add(sent_ns, received_ns, answered_ns, arrived_ns)
+            self._outbox.acknowledge(sequence, counters_from_wire(counters))
+            self._pump()
+            self._finish_if_done()
+            self._changed.notify_all()
+
+    def session_closed(self, counters: pb.StreamCounters) -> None:
+        """Note the session's last account."""
+        with self._changed:
+            self._outbox.closed(counters_from_wire(counters))
+
+    def broke(self) -> Break:
+        """The connection is gone; frames wait, or are replaced and counted, until the next one."""
+        with self._changed:
+            self._connection = None
+            self._sent_ns.clear()
+            cost = self._outbox.broke()
+            self._changed.notify_all()
+            return cost
+
+    def ended(self, error: Exception | None) -> None:
+        """Nobody sends any more; what still waits is counted as dropped."""
+        with self._changed:
+            self._connection = None
+            self._error = self._error or error
+            self._ended = True
+            if self._policy is Policy.LIVE:
+                self._outbox.broke()
+                self._outbox.give_up()
+            self._changed.notify_all()
+
+    def wait_until_open(self, timeout_s: float) -> bool:
+        """Wait for the first session; false where none came in time.
+
+        Raises:
+            Exception: the one that the link ended with.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._opened_once or self._ended, timeout_s)
+            if self._error is not None:
+                raise self._error
+            return self._opened_once
+
+    def close(self, timeout_s: float | None) -> Exception | None:
+        """Take no more frames, wait until the last is answered, and return the error that the link ended with."""
+        with self._changed:
+            self._closing = True
+            self._finish_if_done()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._ended, timeout_s)
+            return self._error
+
+    def wait_while_open(self, seconds: float) -> None:
+        """Wait between two tries to connect, but no longer than until the sender is closed."""
+        with self._changed:
+            if self._closing:
+                self._changed.wait(seconds)
+            else:
+                self._changed.wait_for(lambda: self._closing, seconds)
+
+    # What follows is called with the lock held.
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._closing or self._ended:
+            raise InvalidInputError(f"the sender of stream {self._stream!r} is closed; open a new one")
+        silent_ns = now_ns() - self._last_answer_ns
+        if self._connection is not None and self._outbox.unacknowledged and silent_ns > _SILENCE_NS[self._policy]:
+            log.warning("stream %s: the server answers nothing for %.0f s", self._stream, silent_ns / 1e9)
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def _finish_if_done(self) -> None:
+        if self._closing and self._connection is not None and self._outbox.idle:
+            self._connection.finish()
+
+    def _clock_now(self) -> ClockOffset:
+        return SHARED_CLOCK if self._clock is None else self._clock.best or _UNKNOWN_CLOCK
+
+    def _pump(self) -> None:
+        while self._connection is not None and (outgoing := self._outbox.take()) is not None:
+            if self._outbox.unacknowledged == 1:
+                self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
+            self._connection.send(self._message(outgoing))
+
+    def _message(self, outgoing: Outgoing[FrameData]) -> bytes:
+        frame = outgoing.payload if self._compress is None else self._compress(outgoing.payload)
+        client, clock = outgoing.counters, self._clock_now()
+        sent_ns = self._sent_ns[outgoing.sequence] = now_ns()
+        header = pb.Frame(
+            sequence=outgoing.sequence,
+            captured_client_ns=frame.captured_ns,
+            sent_client_ns=sent_ns,
+            width=frame.width,
+            height=frame.height,
+            format=FORMAT_TO_WIRE[frame.format],
+            client=pb.ClientCounters(
+                sent=client.sent, dropped_outbox=client.dropped_outbox, lost_connection=client.lost_connection
+            ),
+            clock_offset_ns=clock.offset_ns,
+            clock_uncertainty_ns=clock.uncertainty_ns,
+        )
+        return frame_message(header, frame.data)

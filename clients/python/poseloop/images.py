@@ -1,0 +1,58 @@
+"""The one place where a frame's bytes become the array that a model's graph takes.
+
+Colour is the only step outside the graph: a model takes grey or RGB, cameras give grey, RGB, BGR or JPEG. Training,
+evaluation, the server and offline tracking all call `to_model_color`, so that they all see the same numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseloop.errors import InvalidInputError
+from poseloop.types import PixelFormat
+
+Color = Literal["gray", "rgb"]
+
+# ITU-R BT.601 luma in 16-bit fixed point, as JPEG and OpenCV have it; the weights add up to 65536.
+_LUMA_RGB = np.array([19595, 38470, 7471], dtype=np.uint32)
+
+
+def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: Color) -> NDArray[np.uint8]:
+    """Return ``image`` as the uint8 ``(height, width, channels)`` that a model of that colour takes.
+
+    A view without a copy where the formats agree; BGR to RGB is a copy that is contiguous.
+
+    Args:
+        image: ``(height, width)`` or ``(height, width, 1)`` for GRAY8, ``(height, width, 3)`` for RGB8 and BGR8.
+        image_format: GRAY8, RGB8 or BGR8; JPEG has to be decoded before.
+        color: ``"gray"`` (1 channel out) or ``"rgb"`` (3 channels out).
+    """
+    if image_format is PixelFormat.GRAY8:
+        plane = image.reshape(image.shape[0], image.shape[1], 1)
+        return plane if color == "gray" else np.repeat(plane, 3, axis=2)
+    if color == "rgb":
+        return image if image_format is PixelFormat.RGB8 else np.ascontiguousarray(image[:, :, ::-1])
+    weights = _LUMA_RGB if image_format is PixelFormat.RGB8 else _LUMA_RGB[::-1]
+    luma = image[:, :, 0] * weights[0] + image[:, :, 1] * weights[1] + image[:, :, 2] * weights[2]
+    gray: NDArray[np.uint8] = ((luma + 32768) >> 16).astype(np.uint8)
+    return gray[:, :, np.newaxis]
+
+
+def guess_format(image: NDArray[np.uint8]) -> PixelFormat:
+    """Return GRAY8 for a two-dimensional image, RGB8 for one with three channels.
+
+    Raises:
+        InvalidInputError: it is not uint8, or neither of the two shapes.
+    """
+    if image.dtype != np.uint8:
+        raise InvalidInputError(f"a frame must be uint8, not {image.dtype}; convert it with image.astype('uint8')")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        return PixelFormat.GRAY8
+    if image.ndim == 3 and image.shape[2] == 3:
+        return PixelFormat.RGB8
+    raise InvalidInputError(
+        f"a frame must be (height, width) grey or (height, width, 3) RGB, not {'x'.join(map(str, image.shape))}"
+    )

@@ -1,0 +1,204 @@
+"""Keeps a sender connected: opens the stream, reads the answers, and opens it again when the connection breaks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from poseloop.clock import OffsetEstimator, clock_id, now_ns
+from poseloop.errors import RequestRefusedError, ServerUnavailableError
+from poseloop.flow import Flow
+from poseloop.messages import pose_from_wire
+from poseloop.outbox import Break
+from poseloop.transport import Backoff, ConnectionBrokenError, GrpcConnection, measure_clock
+from poseloop.types import Counters, ModelSpec, Pose
+from poseloop.v1 import poseloop_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+# The server may take a session that broke, or whose program was just ended, for alive a little longer, and refuse a
+# second one of its name.
+_LINGER_AFTER_BREAK_S = 15.0
+_LINGER_AT_FIRST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnection:
+    """A connection that broke and came back, and what that cost.
+
+    Attributes:
+        stream: the stream's name.
+        server_restarted: whether the server is a new one; otherwise only the connection was lost.
+        away_s: seconds without a connection.
+        lost: frames in flight at the break, of unknown fate; always 0 in lossless mode.
+        dropped_outbox: frames replaced by newer ones while there was no connection; always 0 in lossless mode.
+        resent: frames in flight at the break that are sent again; always 0 in live mode.
+    """
+
+    stream: str
+    server_restarted: bool
+    away_s: float
+    lost: int
+    dropped_outbox: int
+    resent: int
+
+    def __str__(self) -> str:
+        what = "to a new server" if self.server_restarted else "to the same server"
+        return (
+            f"stream {self.stream}: connected again {what} after {self.away_s:.2f} s; {self.lost} frames lost in "
+            f"flight, {self.dropped_outbox} replaced meanwhile, {self.resent} sent again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom the link tells what; all of them are called on its thread."""
+
+    pose: Callable[[Pose], None] | None = None
+    reconnection: Callable[[Reconnection], None] | None = None
+    end: Callable[[Exception | None], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A break that is not mended yet."""
+
+    at_ns: int
+    cost: Break
+    counters: Counters
+
+
+class Link:
+    """The thread behind one `FrameSender`."""
+
+    def __init__(
+        self, address: str, opening: pb.OpenStream, flow: Flow, reconnect_s: float, listeners: Listeners
+    ) -> None:
+        self._address = address
+        self._opening = opening
+        self._flow = flow
+        self._reconnect_s = reconnect_s
+        self._listeners = listeners
+        self._started_ns = now_ns()
+        self._broken: _Broken | None = None
+        self._server_id = ""
+        self._dialled: GrpcConnection | None = None
+        self._aborted = False
+        self.model_spec: ModelSpec | None = None
+        self._thread = threading.Thread(target=self._run, name=f"poseloop-{opening.stream}", daemon=True)
+        self._thread.start()
+
+    def abort(self) -> None:
+        """Drop the connection and end the thread."""
+        self._aborted = True
+        if self._dialled is not None:
+            self._dialled.close()
+        if threading.current_thread() is not self._thread:  # a listener may abort too
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            self._keep_connected()
+        except Exception as raised:  # whatever ends this thread has to reach the caller's
+            error = raised
+        self._flow.ended(error)
+        if self._listeners.end is not None:
+            self._listeners.end(error)
+
+    def _keep_connected(self) -> None:
+        backoff = Backoff()
+        while not self._aborted and not self._may_end():
+            self._flow.wait_while_open(backoff.next_s())
+            connection = self._dialled = GrpcConnection(self._address, self._opening)
+            if self._aborted:  # after the loop looked, and before there was a connection to drop
+                connection.close()
+                return
+            try:
+                reason = self._serve(connection, backoff)
+            except RequestRefusedError as refusal:
+                if refusal.code != "ALREADY_EXISTS" or not self._may_linger():
+                    raise
+                reason = str(refusal)
+            finally:
+                connection.close()
+            self._note_break(reason)
+
+    def _may_linger(self) -> bool:
+        if self._broken is not None:
+            return self._away_s() < _LINGER_AFTER_BREAK_S
+        return (now_ns() - self._started_ns) / 1e9 < _LINGER_AT_FIRST_S
+
+    def _may_end(self) -> bool:
+        # A live frame that still waits for a server that is gone is of no use to anyone.
+        given_up = self._opening.policy == pb.DELIVERY_POLICY_LIVE and self._broken is not None
+        return self._flow.closing and (self._flow.idle or given_up)
+
+    def _serve(self, connection: GrpcConnection, backoff: Backoff) -> str:
+        """Handle one connection's replies to its end; returns why it ended."""
+        try:
+            for reply in connection.replies():
+                match reply.WhichOneof("reply"):
+                    case "ack":
+                        ack = reply.ack
+                        self._flow.answered(ack.sequence, ack.received_ns, ack.acked_ns, ack.counters)
+                    case "pose":
+                        self._deliver(reply.pose)
+                    case "opened":
+                        backoff.reset()
+                        self._opened(connection, reply.opened)
+                    case "closed":
+                        self._flow.session_closed(reply.closed.counters)
+        except ConnectionBrokenError as broken:
+            return str(broken)
+        return "the server ended the stream"
+
+    def _deliver(self, message: pb.Pose) -> None:
+        stamps = message.stamps
+        self._flow.answered(message.sequence, stamps.received_ns, stamps.published_ns, message.counters)
+        if self._listeners.pose is not None:
+            self._listeners.pose(pose_from_wire(message))
+
+    def _opened(self, connection: GrpcConnection, opened: pb.Opened) -> None:
+        restarted = opened.server_id != self._server_id
+        self._server_id = opened.server_id
+        if opened.model_spec:
+            self.model_spec = ModelSpec.model_validate_json(opened.model_spec)
+        clock = None
+        if opened.clock_id != clock_id():
+            clock = OffsetEstimator()
+            measure_clock(connection.channel, clock)
+        before = self._flow.counters
+        self._flow.opened(connection, opened.window, clock)
+        broken, self._broken = self._broken, None
+        if broken is None:
+            return
+        reconnection = Reconnection(
+            stream=self._opening.stream,
+            server_restarted=restarted,
+            away_s=(now_ns() - broken.at_ns) / 1e9,
+            lost=broken.cost.lost,
+            dropped_outbox=before.dropped_outbox - broken.counters.dropped_outbox,
+            resent=broken.cost.to_resend,
+        )
+        log.warning("%s", reconnection)
+        if self._listeners.reconnection is not None:
+            self._listeners.reconnection(reconnection)
+
+    def _note_break(self, reason: str) -> None:
+        if self._aborted or (self._flow.closing and self._flow.idle):
+            return
+        if self._broken is None and self._server_id:
+            cost = self._flow.broke()
+            self._broken = _Broken(now_ns(), cost, self._flow.counters)
+            log.warning("stream %s: connection to %s lost (%s)", self._opening.stream, self._address, reason)
+        if self._away_s() > self._reconnect_s:
+            raise ServerUnavailableError(
+                f"The server at {self._address} went away and did not come back within {self._reconnect_s:g} s "
+                f"({reason}); stream {self._opening.stream} is over."
+            )
+
+    def _away_s(self) -> float:
+        return 0.0 if self._broken is None else (now_ns() - self._broken.at_ns) / 1e9

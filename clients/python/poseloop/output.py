@@ -1,0 +1,39 @@
+"""What commands write on standard output, and how they end when nobody reads it any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def console() -> Console:
+    """Return a console on standard output that prints names in brackets as they are."""
+    return Console(highlight=False, markup=False)
+
+
+def write_json(document: Any) -> None:
+    """Write one JSON document on a line of its own, at once."""
+    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def until_told_to_stop() -> Iterator[None]:
+    """Let Ctrl-C, and a reader such as ``head`` that goes away, end what runs inside as its natural end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits, into a pipe that nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None

@@ -1,0 +1,208 @@
+"""Sends the frames of one stream, and carries on by itself when the server goes away and comes back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseloop import jpeg
+from poseloop.addresses import check_stream
+from poseloop.clock import ClockOffset, clock_id, now_ns
+from poseloop.errors import InvalidInputError, ServerUnavailableError
+from poseloop.flow import Flow
+from poseloop.images import guess_format
+from poseloop.link import Link, Listeners
+from poseloop.messages import POLICY_TO_WIRE
+from poseloop.transport import unavailable
+from poseloop.types import Counters, Frame, ModelSpec, Policy
+from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.wire import FrameData
+
+Encoding = Literal["raw", "jpeg"]
+
+_CLOSE_LIVE_S = 10.0
+
+
+def parse_policy(text: str) -> Policy:
+    """Return the policy of that name.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    try:
+        return Policy(text)
+    except ValueError:
+        raise InvalidInputError(f"policy {text!r} is unknown; use one of {', '.join(Policy)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSettings:
+    """What a stream is opened with.
+
+    Attributes:
+        stream: its name, 1 to 64 of ``A-Z a-z 0-9 _ . -``; unique on the server while open.
+        model: a loaded model's name; empty where the server has just one.
+        policy: live (newest frame wins) or lossless (the source waits).
+        encoding: how frames travel: as they are, or as JPEG.
+        jpeg_quality: libjpeg's, 1 to 100.
+        return_poses: whether the server answers with the poses themselves, beside publishing them.
+        timeout_s: how long opening the stream may take.
+        reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
+    """
+
+    stream: str
+    model: str = ""
+    policy: Policy = Policy.LIVE
+    encoding: Encoding = "raw"
+    jpeg_quality: int = 90
+    return_poses: bool = False
+    timeout_s: float = 10.0
+    reconnect_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        if self.encoding not in get_args(Encoding):
+            raise InvalidInputError(
+                f"encoding {self.encoding!r} is unknown; use one of {', '.join(get_args(Encoding))}"
+            )
+        if not 1 <= self.jpeg_quality <= 100:
+            raise InvalidInputError(f"a JPEG's quality must be 1 to 100, not {self.jpeg_quality}")
+        if self.encoding == "jpeg":
+            jpeg.require()
+
+    def opening(self) -> pb.OpenStream:
+        """Return the message that opens the stream."""
+        return pb.OpenStream(
+            stream=self.stream,
+            model=self.model,
+            policy=POLICY_TO_WIRE[self.policy],
+            return_poses=self.return_poses,
+            clock_id=clock_id(),
+        )
+
+    def compression(self) -> Callable[[FrameData], FrameData] | None:
+        """Return what is to be done to a frame before it leaves."""
+        return partial(FrameData.compressed, quality=self.jpeg_quality) if self.encoding == "jpeg" else None
+
+
+class FrameSender:
+    """One open stream; made by `Server.sender`, and a context manager that closes it.
+
+    In live mode `send` never waits; in lossless mode it waits until there is room. When the server goes away the sender
+    connects again by itself: live frames go on being replaced and counted meanwhile, lossless ones wait, and those that
+    were in flight are sent again.
+
+    Raises:
+        RequestRefusedError: the server refuses the stream: its ``code`` says whether for the model, the name ...
+        ServerUnavailableError: no server answered within ``timeout_s``.
+    """
+
+    def __init__(self, settings: SenderSettings, address: str, listeners: Listeners) -> None:
+        self._settings = settings
+        self._policy = settings.policy
+        self._flow = Flow(settings.stream, self._policy, settings.compression())
+        self._link = Link(address, settings.opening(), self._flow, settings.reconnect_s, listeners)
+        opened = False
+        try:
+            opened = self._flow.wait_until_open(settings.timeout_s)
+        finally:
+            if not opened:
+                self._link.abort()
+        if not opened:
+            raise unavailable(address, settings.timeout_s)
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._settings.stream
+
+    @property
+    def policy(self) -> Policy:
+        """Live or lossless."""
+        return self._policy
+
+    @property
+    def model_spec(self) -> ModelSpec | None:
+        """The description of the model that the frames go to."""
+        return self._link.model_spec
+
+    @property
+    def connected(self) -> bool:
+        """Whether frames can leave now."""
+        return self._flow.connected
+
+    @property
+    def counters(self) -> Counters:
+        """The stream's account over every reconnect; the server's part is as of its last answer."""
+        return self._flow.counters
+
+    @property
+    def clock(self) -> ClockOffset:
+        """The server's clock against ours, as the frames carry it now."""
+        return self._flow.clock
+
+    def send(self, image: NDArray[np.uint8] | Frame, captured_ns: int | None = None) -> int:
+        """Send one frame and return its sequence number, which starts at 0 and counts every frame given here.
+
+        Args:
+            image: uint8 ``(height, width)`` grey, ``(height, width, 3)`` RGB, or a `Frame`. Its memory may be used
+                again as soon as this returns.
+            captured_ns: when it was taken, on `poseloop.now_ns`; now, if it is not given and ``image`` is no `Frame`.
+
+        Raises:
+            InvalidInputError: the image can't be sent, or the sender is closed.
+            RequestRefusedError: the server refused an earlier frame.
+            ServerUnavailableError: the server went away and did not come back within ``reconnect_s``.
+        """
+        if not isinstance(image, Frame):
+            image = Frame(image, now_ns() if captured_ns is None else captured_ns, guess_format(image))
+        return self._flow.push(FrameData.of(image))
+
+    def close(self, timeout_s: float | None = None) -> Counters:
+        """Send what waits, wait for the answers to what is in flight, end the stream and return its final account.
+
+        Args:
+            timeout_s: how long to wait for that; 10 s in live mode, unless given, and as long as the server answers in
+                lossless mode.
+
+        Raises:
+            RequestRefusedError: the server refused a frame.
+            ServerUnavailableError: lossless frames are still unanswered.
+        """
+        if timeout_s is None and self._policy is Policy.LIVE:
+            timeout_s = _CLOSE_LIVE_S
+        error = self._flow.close(timeout_s)
+        self._link.abort()
+        if error is not None:
+            raise error
+        counters = self._flow.counters
+        if self._policy is Policy.LOSSLESS and not self._flow.idle:
+            raise ServerUnavailableError(
+                f"{counters.in_flight} frames of stream {self.stream} were not answered within {timeout_s:g} s."
+            )
+        return counters
+
+    def abort(self) -> None:
+        """Drop the connection at once, whatever is in flight."""
+        self._flow.close(timeout_s=0)
+        self._link.abort()
+
+    def __enter__(self) -> Self:
+        """Return the sender."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the stream; at once, where the block failed, so that its error is not hidden or delayed."""
+        if kind is None:
+            self.close()
+        else:
+            self.abort()

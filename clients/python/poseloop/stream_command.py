@@ -1,0 +1,103 @@
+"""`poseloop stream`: a camera, video or the synthetic arena as a stream of a server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from poseloop.addresses import DEFAULT_SERVER
+from poseloop.client import connect
+from poseloop.link import Reconnection
+from poseloop.output import JsonOption, console, until_told_to_stop, write_json
+from poseloop.sender import Encoding, FrameSender
+from poseloop.sources import Source, Speed, open_source
+from poseloop.types import Counters, Policy
+
+
+class StreamStatus:
+    """The status line while frames are sent."""
+
+    def __init__(self, sender: FrameSender, source: Source) -> None:
+        self._sender = sender
+        self._source = source
+        self._started_s = time.monotonic()
+        self.reconnections: list[Reconnection] = []
+
+    @property
+    def seconds(self) -> float:
+        """Since the first frame."""
+        return time.monotonic() - self._started_s
+
+    def __rich__(self) -> Text:
+        """Draw."""
+        counters = self._sender.counters
+        rate = counters.sent / self.seconds if self.seconds > 0 else 0.0
+        state = "" if self._sender.connected else "  server away, trying again"
+        return Text.assemble(
+            (self._sender.stream, "bold"),
+            f"  {self._source.description}  {rate:.1f} fps  sent {counters.sent}  published {counters.published}  ",
+            (f"dropped {counters.dropped}", "red" if counters.dropped else "dim"),
+            (state, "bold yellow"),
+        )
+
+
+def _account(status: StreamStatus, stream: str, counters: Counters) -> dict[str, object]:
+    return {
+        "stream": stream,
+        "seconds": round(status.seconds, 3),
+        "frames_per_second": round(counters.sent / status.seconds, 3) if status.seconds > 0 else 0.0,
+        **asdict(counters),
+        "dropped": counters.dropped,
+        "in_flight": counters.in_flight,
+        "reconnections": [asdict(reconnection) for reconnection in status.reconnections],
+    }
+
+
+def _say(status: StreamStatus, stream: str, counters: Counters) -> None:
+    out = console()
+    out.print(
+        f"{stream}: {counters.sent} frames in {status.seconds:.1f} s; published {counters.published}, dropped "
+        f"{counters.dropped} (outbox {counters.dropped_outbox}, connection {counters.lost_connection}, mailbox "
+        f"{counters.dropped_mailbox}, failed {counters.failed})",
+        soft_wrap=True,
+    )
+
+
+def stream(
+    source: Annotated[str, typer.Argument(help="A video file, camera:0, or synthetic:640x480@60?seed=3.")],
+    name: Annotated[str, typer.Option(help="The stream's name.")] = "cam0",
+    server: Annotated[str, typer.Option(help="The server's address.")] = DEFAULT_SERVER,
+    model: Annotated[str, typer.Option(help="A loaded model's name; not needed where the server has one.")] = "",
+    policy: Annotated[Policy, typer.Option(help="live: newest frame wins. lossless: the source waits.")] = Policy.LIVE,
+    encode: Annotated[Encoding, typer.Option(help="How frames travel.")] = "raw",
+    fps: Annotated[float | None, typer.Option(help="Frames a second; the source's own unless given.")] = None,
+    speed: Annotated[Speed, typer.Option(help="max: as fast as frames are taken.")] = "realtime",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin a video again at its end.")] = False,
+    frames: Annotated[int | None, typer.Option(min=1, help="End after this many frames.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a camera, a video or the synthetic arena to a server, until it ends or Ctrl-C."""
+    reconnections: list[Reconnection] = []
+    with (
+        open_source(source, fps=fps, speed=speed, loop=loop) as opened,
+        connect(server) as connection,
+        connection.sender(name, model, policy, encoding=encode, on_reconnect=reconnections.append) as sender,
+    ):
+        status = StreamStatus(sender, opened)
+        status.reconnections = reconnections
+        errors = Console(stderr=True, highlight=False)
+        with until_told_to_stop(), Live(status, console=errors, refresh_per_second=4, transient=True):
+            for frame in islice(opened, frames):
+                sender.send(frame)
+        counters = sender.close()
+    if as_json:
+        write_json(_account(status, name, counters))
+    else:
+        _say(status, name, counters)

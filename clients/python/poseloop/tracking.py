@@ -1,0 +1,184 @@
+"""Frames in, poses out: one stream that is sent and read in one loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poseloop.sender import FrameSender
+from poseloop.types import Counters, Frame, ModelSpec, Policy, Pose
+
+Image = NDArray[np.uint8] | Frame
+
+_CAPACITY = 256
+
+
+class PoseQueue:
+    """Poses between the sender's thread and whoever reads them.
+
+    Lossless: who puts waits while it is full, which in turn holds back the frames. Live: the oldest pose gives way and
+    is counted in `passed_over`.
+    """
+
+    def __init__(self, policy: Policy, capacity: int = _CAPACITY, on_change: Callable[[], None] | None = None) -> None:
+        self._policy = policy
+        self._capacity = capacity
+        self._on_change = on_change
+        self._poses: deque[Pose] = deque()
+        self._changed = threading.Condition()
+        self._last_sequence = -1
+        self._finished = False
+        self._error: BaseException | None = None
+        self.passed_over = 0
+
+    def put(self, pose: Pose) -> None:
+        """Add a pose, unless its frame already had one: a frame that was sent again after a break may have two."""
+        with self._changed:
+            if pose.sequence <= self._last_sequence or self._finished:
+                return
+            self._last_sequence = pose.sequence
+            if self._policy is Policy.LOSSLESS:
+                self._changed.wait_for(lambda: len(self._poses) < self._capacity or self._finished)
+                if self._finished:
+                    return
+            elif len(self._poses) >= self._capacity:
+                self._poses.popleft()
+                self.passed_over += 1
+            self._poses.append(pose)
+            self._changed.notify_all()
+        self._tell()
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Say that no more poses will come, and with which error, if any."""
+        with self._changed:
+            if not self._finished:
+                self._error = error
+            self._finished = True
+            self._changed.notify_all()
+        self._tell()
+
+    def abandon(self) -> None:
+        """Say that nobody wants further poses, nor those that wait."""
+        with self._changed:
+            self._poses.clear()
+            self._error = None
+            self._finished = True
+            self._changed.notify_all()
+        self._tell()
+
+    def fail(self, error: Exception | None) -> None:
+        """Take note that the stream ended; with an error nothing more will come, whatever its source still does."""
+        if error is not None:
+            self.finish(error)
+
+    def take(self) -> Pose | None:
+        """Return the next pose, or None where none waits.
+
+        Raises:
+            StopIteration: none will come any more.
+            Exception: the one that the frames or the stream ended with, after every pose.
+        """
+        with self._changed:
+            if self._poses:
+                pose = self._poses.popleft()
+                self._changed.notify_all()
+                return pose
+            if not self._finished:
+                return None
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+
+    def wait(self, seconds: float) -> None:
+        """Wait until `take` has something to say."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._poses or self._finished, seconds)
+
+    def _tell(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+
+
+class Tracking:
+    """The poses of frames that are being sent: an iterator and a context manager; made by `Server.track`.
+
+    A thread of its own takes the frames from their source, so a camera is read while poses are handled.
+    """
+
+    def __init__(self, sender: FrameSender, poses: PoseQueue, frames: Iterable[Image]) -> None:
+        self._sender = sender
+        self._poses = poses
+        self._frames = frames
+        self._stopped = False
+        self._thread = threading.Thread(target=self._feed, name=f"poseloop-frames-{sender.stream}", daemon=True)
+        self._thread.start()
+
+    @property
+    def counters(self) -> Counters:
+        """The stream's account."""
+        return self._sender.counters
+
+    @property
+    def passed_over(self) -> int:
+        """Poses of a live stream that gave way to newer ones because they were not read in time."""
+        return self._poses.passed_over
+
+    @property
+    def model_spec(self) -> ModelSpec | None:
+        """The description of the model that the frames go to."""
+        return self._sender.model_spec
+
+    def __iter__(self) -> Iterator[Pose]:
+        """Return the poses, one after the other."""
+        return self
+
+    def __next__(self) -> Pose:
+        """Return the next pose.
+
+        Raises:
+            RequestRefusedError: the server refused a frame.
+            ServerUnavailableError: the server went away and did not come back in time.
+            Exception: whatever the source of the frames raised.
+        """
+        try:
+            while (pose := self._poses.take()) is None:
+                self._poses.wait(1.0)
+        except BaseException:
+            self.close()
+            raise
+        return pose
+
+    def close(self) -> None:
+        """Stop sending; what is in flight is not waited for."""
+        self._stopped = True
+        self._poses.abandon()
+        self._sender.abort()
+
+    def __enter__(self) -> Self:
+        """Return the tracking."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop sending."""
+        self.close()
+
+    def _feed(self) -> None:
+        try:
+            for frame in self._frames:
+                if self._stopped:
+                    break
+                self._sender.send(frame)
+            if not self._stopped:
+                self._sender.close()
+        except BaseException as error:  # whatever ends this thread has to reach the caller's
+            self._poses.finish(error)
+        else:
+            self._poses.finish()

@@ -1,0 +1,244 @@
+"""The server as a whole: wires the parts, starts them in order, and stops them in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import grpc
+import zmq
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from poseloop.clock import now_ns
+from poseloop.errors import InvalidInputError
+from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.v1 import poseloop_pb2_grpc as rpc
+
+from poseloop_server.bundled import arena_model_path
+from poseloop_server.events import Events
+from poseloop_server.ingest.grpc_frames import GrpcFrames
+from poseloop_server.metrics import MetricsEndpoint, PoseCollector
+from poseloop_server.model import PoseModel
+from poseloop_server.registry import ModelRegistry
+from poseloop_server.scheduler import Scheduler
+from poseloop_server.services import ModelService, StreamService
+from poseloop_server.settings import HostPort, Settings
+from poseloop_server.sinks.base import STATUS_TOPIC, Sinks
+from poseloop_server.sinks.json_publisher import JsonPublisher
+from poseloop_server.sinks.zmq_publisher import ZmqPublisher
+from poseloop_server.stream_table import StreamTable
+
+_log = logging.getLogger(__name__)
+_STATUS_INTERVAL_S = 1.0
+_SWITCH_INTERVAL_S = 0.00002
+# Generated code carries no types.
+_add_model_service: Callable[..., None] = rpc.add_ModelServiceServicer_to_server
+_add_stream_service: Callable[..., None] = rpc.add_StreamServiceServicer_to_server
+_SERVICES = tuple(f"poseloop.v1.{name}" for name in ("PoseService", "ModelService", "StreamService"))
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Where a server that is ready can be reached."""
+
+    address: str
+    publish: str
+    publish_json: str | None
+    metrics: str | None
+    pid: int
+    server_id: str
+
+
+class Server:
+    """One running server.
+
+    Attributes:
+        settings: what it was started with.
+        server_id: new for every instance.
+        announcement: its real addresses, once `start` has returned.
+    """
+
+    announcement: Announcement
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server_id = uuid.uuid4().hex[:12]
+        self.started_ns = now_ns()
+        self.table = StreamTable()
+        self.registry = ModelRegistry(self._load_model, self._start_scheduler)
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # set at import
+        self._metrics: MetricsEndpoint | None = None
+        self._status: asyncio.Task[None] | None = None
+
+    @property
+    def models(self) -> list[PoseModel]:
+        """The models that are ready."""
+        return [scheduler.model for scheduler in self.registry.schedulers]
+
+    async def start(self) -> None:
+        """Bind every address, load and warm up the models, and only then become SERVING.
+
+        Raises:
+            PoseloopError: an address is taken, or a model or provider is not as it should be.
+        """
+        try:
+            publish, publish_json = self._open_sinks()
+            address = await self._open_grpc()
+            if self.settings.metrics_address is not None:
+                self._metrics = MetricsEndpoint(
+                    self.settings.metrics_address, PoseCollector(self.table, lambda: self.models)
+                )
+            for name, path in _models_to_serve(self.settings):
+                await self.registry.load(path, name)
+        except BaseException:
+            await self.stop()
+            raise
+        self.announcement = Announcement(
+            address=str(address),
+            publish=publish,
+            publish_json=publish_json,
+            metrics=None if self._metrics is None else str(self._metrics.address),
+            pid=os.getpid(),
+            server_id=self.server_id,
+        )
+        self._status = asyncio.create_task(self._tell_status())
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Take no more frames, answer those in flight, and let go of everything; may be called at any stage."""
+        await self._health.enter_graceful_shutdown()
+        if self._status is not None:
+            self._status.cancel()
+        if hasattr(self, "_grpc"):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._frames.stop(), self.settings.shutdown_grace_s)
+            await self._grpc.stop(self.settings.shutdown_grace_s)
+        await self.registry.stop()
+        if self._metrics is not None:
+            self._metrics.close()
+        if hasattr(self, "_sink"):
+            await asyncio.to_thread(self._sink.close)
+        self._zmq.term()
+
+    def _open_sinks(self) -> tuple[str, str | None]:
+        queue = self.settings.publish_queue_messages
+        publisher = ZmqPublisher(self._zmq, self.settings.publish, queue)
+        self._sink = Sinks(publisher)
+        self._events = Events(self._sink, self.server_id)
+        endpoint = self.settings.publish_json_endpoint
+        if endpoint is None:
+            return publisher.endpoint, None
+        json_publisher = JsonPublisher(self._zmq, endpoint, queue)
+        self._sink.add(json_publisher)
+        return publisher.endpoint, json_publisher.endpoint
+
+    async def _open_grpc(self) -> HostPort:
+        settings = self.settings
+        self._frames = GrpcFrames(settings, self.registry, self.table, self._events, self.server_id)
+        self._grpc = grpc.aio.server(options=_grpc_options(settings))
+        self._frames.register(self._grpc)
+        _add_model_service(ModelService(self.registry, settings.models_dir), self._grpc)
+        _add_stream_service(StreamService(self.table, self.server_id, settings.statistics_window_s), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        wanted = settings.listen_address
+        try:
+            port = self._grpc.add_insecure_port(str(wanted))
+        except RuntimeError:
+            raise InvalidInputError(
+                f"nothing can listen at {wanted}; is another server running there? Choose another one with --listen."
+            ) from None
+        await self._grpc.start()
+        return HostPort(wanted.host, port)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in ("", *_SERVICES):
+            await self._health.set(service, status)
+
+    def _load_model(self, path: Path, name: str | None) -> PoseModel:
+        settings = self.settings
+        return PoseModel(
+            path, name, provider=settings.provider, threads=settings.threads, warm_up_runs=settings.warm_up_runs
+        )
+
+    def _start_scheduler(self, model: PoseModel) -> Scheduler:
+        return Scheduler(model, self._sink, self._events, self.server_id)
+
+    async def _tell_status(self) -> None:
+        while True:
+            message = pb.ServerStatus(
+                server_id=self.server_id,
+                time_ns=now_ns(),
+                started_ns=self.started_ns,
+                models=[model.name for model in self.models],
+                streams=[stream.identity.name for stream in self.table.open_streams()],
+                version=version("poseloop"),
+            )
+            self._sink.publish(STATUS_TOPIC.encode(), message.SerializeToString())
+            await asyncio.sleep(_STATUS_INTERVAL_S)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Server]:
+    """Run a server inside a running event loop, for tests and programs of which it is a part."""
+    server = Server(settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def tune_process() -> None:
+    """Set the interpreter up for latency; for a process that does nothing but serve.
+
+    The garbage collector does not look at what exists now again, and threads hand over the interpreter within 0.02 ms
+    where it would be 5 ms: so long the model's thread could wait for it after an inference (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+def announce(announcement: Announcement, file: Path) -> None:
+    """Write where the server can be reached as JSON, in one step, so that a reader sees all or nothing."""
+    unfinished = file.with_name(f"{file.name}.{announcement.pid}")
+    unfinished.write_text(json.dumps(asdict(announcement), indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(file)
+
+
+def _grpc_options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_mib << 20),
+        # Two servers at one port would share its streams at random.
+        ("grpc.so_reuseport", 0),
+        # A client whose machine vanished without a word is noticed within half a minute, and its stream's name freed.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+def _models_to_serve(settings: Settings) -> list[tuple[str | None, Path]]:
+    """Return name (None: the file's stem) and file of each model."""
+    if not settings.model:
+        _log.info("no --model was given: serving the bundled model of the synthetic arena")
+        return [("arena", arena_model_path())]
+    chosen: list[tuple[str | None, Path]] = []
+    for text in settings.model:
+        name, separator, path = text.partition("=")
+        chosen.append((name, Path(path)) if separator else (None, Path(text)))
+    return chosen

@@ -1,0 +1,13 @@
+"""The server package's commands."""
+
+from __future__ import annotations
+
+import typer
+
+from poseloop_server import serve_cli, tool_cli
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    serve_cli.register(app)
+    tool_cli.register(app)

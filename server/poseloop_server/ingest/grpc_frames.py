@@ -1,0 +1,222 @@
+"""Takes frames in over gRPC: one Track call is one stream.
+
+Messages are handled as bytes: what can't be parsed gets our own status, and poses are serialised only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from poseloop.clock import now_ns
+from poseloop.messages import POLICY_FROM_WIRE
+from poseloop.types import Policy
+from poseloop.v1 import poseloop_pb2 as pb
+
+from poseloop_server import replies
+from poseloop_server.events import Events
+from poseloop_server.ingest.wire_frames import FrameGate, read_open
+from poseloop_server.refusal import RefusedError, invalid, unavailable
+from poseloop_server.registry import ModelRegistry
+from poseloop_server.scheduler import Scheduler
+from poseloop_server.settings import Settings
+from poseloop_server.stream import Stream, StreamIdentity, make_mailbox
+from poseloop_server.stream_table import StreamTable
+
+_log = logging.getLogger(__name__)
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in its type stubs
+_MAX_WAITING_REPLIES = 4096
+_STOPPING = "the server is shutting down; connect again when it is back."
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class _Outbox:
+    """Replies on their way to the client; written by one task, since a call can have one write at a time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: deque[bytes] = deque()
+        self._filled = asyncio.Event()
+        self._ended = False
+        self._task = asyncio.create_task(self._write_all())
+        self.overflowed = False
+
+    def put(self, reply: bytes) -> None:
+        """Send a reply when those before it are sent."""
+        if len(self._waiting) >= _MAX_WAITING_REPLIES:
+            self.overflowed = True
+            return
+        self._waiting.append(reply)
+        self._filled.set()
+
+    async def finish(self) -> None:
+        """Wait until everything is written; nothing may be put in afterwards."""
+        self._ended = True
+        self._filled.set()
+        await self._task
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                while self._waiting:
+                    await self._context.write(self._waiting.popleft())
+                if self._ended:
+                    return
+                self._filled.clear()
+                await self._filled.wait()
+        except (grpc.aio.BaseError, grpc.aio.UsageError, RuntimeError) as error:
+            _log.debug("the client no longer reads: %s", error)
+
+
+async def _read_one(context: Context) -> Any:
+    return await context.read()
+
+
+class GrpcFrames:
+    """The PoseService.
+
+    Args:
+        settings: windows and limits.
+        registry: where models are found.
+        table: where streams are known by name.
+        events: told of opened and closed streams.
+        server_id: of this run of the server.
+    """
+
+    def __init__(
+        self, settings: Settings, registry: ModelRegistry, table: StreamTable, events: Events, server_id: str
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._table = table
+        self._events = events
+        self._server_id = server_id
+        self._stopping = False
+        self._readers: set[asyncio.Task[Any]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the service to a gRPC server."""
+        handler = grpc.stream_stream_rpc_method_handler(self._track)
+        name = pb.DESCRIPTOR.services_by_name["PoseService"].full_name
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Track": handler}),))
+
+    async def stop(self) -> None:
+        """Refuse new streams, take no more frames, and answer those in flight."""
+        self._stopping = True
+        for reader in self._readers:
+            reader.cancel()
+        while self._readers or self._retiring:
+            await asyncio.wait(self._readers | self._retiring)
+
+    async def _track(self, _requests: AsyncIterator[bytes], context: Context) -> None:
+        try:
+            stream, scheduler, outbox = await self._open(context)
+        except RefusedError as error:
+            await error.abort(context)
+        reader = asyncio.create_task(self._read(stream, scheduler, outbox, context))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        reason = "the connection broke"
+        try:
+            await asyncio.wait({reader})
+            refusal = self._why_ended(reader)
+            reason = "" if refusal is None else refusal.sentence
+        finally:
+            # In a task of its own, since frames in flight are dealt with even where the client is gone.
+            reader.cancel()
+            retired = self._retire(stream, scheduler, outbox, reason)
+        await asyncio.shield(retired)
+        await outbox.finish()
+        if refusal is not None:
+            await refusal.abort(context)
+
+    async def _open(self, context: Context) -> tuple[Stream, Scheduler, _Outbox]:
+        first = await self._first_message(context)
+        if first is _EOF:
+            raise invalid("open", "the call ended before a stream was opened; send `open` first.")
+        request = read_open(first)
+        if self._stopping:
+            raise unavailable(_STOPPING)
+        scheduler = self._registry.find(request.model)
+        self._table.require_free(request.stream)
+        policy = POLICY_FROM_WIRE.get(request.policy, Policy.LIVE)
+        identity = StreamIdentity(
+            name=request.stream,
+            session_id=self._table.next_session_id(),
+            model=scheduler.model.name,
+            policy=policy,
+            return_poses=request.return_poses,
+            peer=context.peer(),
+        )
+        outbox = _Outbox(context)
+        window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
+        stream = Stream(identity, make_mailbox(policy, window), asyncio.get_running_loop(), outbox.put)
+        self._table.add(stream)
+        scheduler.add(stream)
+        self._events.opened(stream)
+        outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window))
+        return stream, scheduler, outbox
+
+    async def _first_message(self, context: Context) -> Any:
+        """Wait for the message that opens the stream, until the server stops."""
+        if self._stopping:
+            raise unavailable(_STOPPING)
+        reading: asyncio.Task[Any] = asyncio.create_task(_read_one(context))
+        self._readers.add(reading)
+        reading.add_done_callback(self._readers.discard)
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise unavailable(_STOPPING) from None
+            raise
+
+    async def _read(self, stream: Stream, scheduler: Scheduler, outbox: _Outbox, context: Context) -> None:
+        """Take frames until the client has sent its last."""
+        model, mailbox = scheduler.model, stream.mailbox
+        gate = FrameGate(self._settings.max_frame_pixels, model.fixed_width, model.fixed_height)
+        live = stream.identity.policy is Policy.LIVE
+        while True:
+            message: Any = await context.read()
+            if message is _EOF:
+                return
+            frame, client = gate.admit(message, now_ns())
+            if not mailbox.has_room:
+                await stream.wait_until(lambda: mailbox.has_room)
+            if stream.put(frame, client):
+                scheduler.wake(stream)
+            if live:
+                outbox.put(replies.ack(stream, frame))
+            if outbox.overflowed:
+                raise RefusedError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "", "replies are not read; read them, or don't ask for poses."
+                )
+
+    def _retire(self, stream: Stream, scheduler: Scheduler, outbox: _Outbox, reason: str) -> asyncio.Task[None]:
+        """Let the frames that wait be dealt with, say so, and forget the stream."""
+
+        async def retire() -> None:
+            await stream.wait_until(lambda: stream.is_drained)
+            scheduler.remove(stream)
+            self._table.remove(stream)
+            self._events.closed(stream, reason)
+            outbox.put(replies.closed(stream))
+
+        task = asyncio.create_task(retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return task
+
+    def _why_ended(self, reader: asyncio.Task[None]) -> RefusedError | None:
+        """Return the refusal that ended a reader, or None where the client did; any other failure is a defect."""
+        if reader.cancelled():
+            return unavailable("the server is shutting down; every frame that it took is answered.")
+        error = reader.exception()
+        if error is None or isinstance(error, RefusedError):
+            return error
+        raise error

@@ -1,0 +1,157 @@
+"""The border: checks what clients send before any memory is taken for it, and makes it the server's own."""
+
+from __future__ import annotations
+
+import re
+
+from google.protobuf.message import DecodeError
+from poseloop.messages import FORMAT_FROM_WIRE
+from poseloop.types import PixelFormat
+from poseloop.v1 import poseloop_pb2 as pb
+
+from poseloop_server.frames import IncomingFrame
+from poseloop_server.refusal import invalid
+from poseloop_server.stream import ClientAccount
+
+_STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LARGEST_TIME_NS = 2**62
+
+
+def read_message(data: bytes) -> pb.FrameMessage:
+    """Parse one message of a Track call.
+
+    Raises:
+        RefusedError: it is no FrameMessage, or an empty one.
+    """
+    try:
+        message = pb.FrameMessage.FromString(data)
+    except DecodeError:
+        raise invalid("message", f"{len(data)} bytes are no poseloop.v1.FrameMessage; send one.") from None
+    if message.WhichOneof("message") is None:
+        raise invalid("message", "a FrameMessage holds either `open` or `frame`; this one holds neither.")
+    return message
+
+
+def read_open(data: bytes) -> pb.OpenStream:
+    """Parse the first message of a Track call.
+
+    Raises:
+        RefusedError: it does not open a stream, or with a bad name or policy.
+    """
+    message = read_message(data)
+    if message.WhichOneof("message") != "open":
+        raise invalid("open", "the first message must open the stream; send `open` before any `frame`.")
+    request = message.open
+    if not _STREAM_NAME.fullmatch(request.stream):
+        raise invalid(
+            "stream", f"{request.stream[:80]!r} is no stream name; use 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+        )
+    if request.policy not in pb.DeliveryPolicy.values():
+        raise invalid("policy", f"{request.policy} is no DeliveryPolicy; use LIVE or LOSSLESS.")
+    return request
+
+
+class FrameGate:
+    """Lets the sound frames of one stream in.
+
+    Args:
+        max_pixels: largest width times height.
+        fixed_width: the only width that the model takes, or None for any.
+        fixed_height: the only height that the model takes, or None for any.
+    """
+
+    def __init__(self, max_pixels: int, fixed_width: int | None, fixed_height: int | None) -> None:
+        self._max_pixels = max_pixels
+        self._fixed = (("width", fixed_width), ("height", fixed_height))
+        self._last_sequence = -1
+        self._frames = 0
+
+    def admit(self, data: bytes, received_ns: int) -> tuple[IncomingFrame, ClientAccount]:
+        """Parse and check a message that has to carry a frame.
+
+        Raises:
+            RefusedError: it carries none, or one that can't be right.
+        """
+        message = read_message(data)
+        if message.WhichOneof("message") != "frame":
+            raise invalid("open", "the stream is open already; send `frame`, and open another stream in another call.")
+        wire = message.frame
+        self._check_order_and_time(wire)
+        pixel_format = FORMAT_FROM_WIRE.get(wire.format)
+        if pixel_format is None:
+            raise invalid("format", f"{wire.format} is no PixelFormat; use GRAY8, RGB8, BGR8 or JPEG.")
+        self._check_size(wire)
+        pixels = wire.data
+        _check_data(wire, pixel_format, pixels)
+        self._last_sequence = wire.sequence
+        self._frames += 1
+        frame = IncomingFrame(
+            sequence=wire.sequence,
+            width=wire.width,
+            height=wire.height,
+            format=pixel_format,
+            data=pixels,
+            received_ns=received_ns,
+            captured_ns=wire.captured_client_ns + wire.clock_offset_ns,
+            captured_client_ns=wire.captured_client_ns,
+            clock_uncertainty_ns=wire.clock_uncertainty_ns,
+        )
+        return frame, self._account(wire)
+
+    def _account(self, wire: pb.Frame) -> ClientAccount:
+        if not wire.HasField("client"):
+            return ClientAccount(sent=self._frames)  # a client that does not count has dropped nothing it knows of
+        client = wire.client
+        return ClientAccount(client.sent, client.dropped_outbox, client.lost_connection)
+
+    def _check_order_and_time(self, wire: pb.Frame) -> None:
+        if wire.sequence <= self._last_sequence:
+            raise invalid(
+                "sequence",
+                f"{wire.sequence} follows {self._last_sequence}; it has to rise with every frame.",
+            )
+        for field in ("captured_client_ns", "clock_offset_ns"):
+            if abs(getattr(wire, field)) > _LARGEST_TIME_NS:
+                raise invalid(field, f"{getattr(wire, field)} ns is no time of a monotonic clock.")
+
+    def _check_size(self, wire: pb.Frame) -> None:
+        for field, size in (("width", wire.width), ("height", wire.height)):
+            if size == 0:
+                raise invalid(field, "a frame has at least one pixel; this one has none.")
+        if wire.width * wire.height > self._max_pixels:
+            raise invalid(
+                "width",
+                f"a frame of {wire.width}x{wire.height} is larger than the {self._max_pixels} pixels that this server "
+                "takes; send smaller frames or raise --max-frame-pixels.",
+            )
+        for field, fixed in self._fixed:
+            if fixed is not None and getattr(wire, field) != fixed:
+                raise invalid(field, f"this model only takes frames of {field} {fixed}, not {getattr(wire, field)}.")
+
+
+def _check_data(wire: pb.Frame, pixel_format: PixelFormat, data: bytes) -> None:
+    channels = pixel_format.channels
+    if channels is None:
+        _check_jpeg(wire, data)
+        return
+    expected = wire.width * wire.height * channels
+    if len(data) != expected:
+        raise invalid(
+            "data",
+            f"a {pixel_format.name} frame of {wire.width}x{wire.height} has {expected} bytes, this one has "
+            f"{len(data)}; send rows without padding and the true width and height.",
+        )
+
+
+def _check_jpeg(wire: pb.Frame, data: bytes) -> None:
+    """Compare a JPEG's own size with the one that was checked; reads its header only."""
+    import simplejpeg
+
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise invalid("data", f"these {len(data)} bytes are no JPEG: {error}.") from None
+    if (width, height) != (wire.width, wire.height):
+        raise invalid(
+            "width", f"the JPEG is {width}x{height}, but the frame says {wire.width}x{wire.height}; send its own size."
+        )

@@ -1,0 +1,167 @@
+"""One model file, loaded, checked against its contract, warmed up and measured."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from poseloop.clock import now_ns
+from poseloop.errors import InvalidInputError, PoseloopError
+from poseloop.types import ModelSpec
+
+from poseloop_server import onnx_file, providers
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INPUT, OUTPUT = "frames", "keypoints"
+
+
+class ModelFailedError(PoseloopError):
+    """A model that passed its checks failed when it ran."""
+
+
+class PoseModel:
+    """Turns images into keypoints.
+
+    Attributes:
+        name: what clients call it; the file's stem unless given.
+        spec: the description inside the file.
+        sha256: of the file.
+        provider: the execution provider that really runs it, by ONNX Runtime's name.
+        device: what that provider runs on.
+        precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``: what the weights are.
+        threads: CPU threads of one inference.
+        fixed_width: the only width that the graph takes, or None for any.
+        fixed_height: the only height that the graph takes, or None for any.
+        warm_up_ms: time from loading to ready.
+        inference_ms: median of the warm-up's later half, one frame of the native size.
+    """
+
+    def __init__(
+        self, path: Path, name: str | None = None, *, provider: str = "cpu", threads: int = 1, warm_up_runs: int = 10
+    ) -> None:
+        """Load, check and warm up.
+
+        Raises:
+            InvalidInputError: the file can't be read or breaks the contract of docs/model-format.md.
+            ProviderUnavailableError: the provider is not here.
+            ModelFailedError: the graph fails on a frame of its native size.
+        """
+        started_ns = now_ns()
+        self.name = name or path.stem
+        self.threads = threads
+        chosen = providers.require(provider)
+        content = _read(path)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self._session = _open_session(content, path, chosen, threads)
+        self.provider: str = chosen.ort_name
+        self.device = providers.device_name(chosen)
+        self.precision = onnx_file.precision_of(content)
+        self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        _check_signature(self._session, self.spec, path)
+        _, self.fixed_height, self.fixed_width, _ = (
+            size if isinstance(size, int) else None for size in self._session.get_inputs()[0].shape
+        )
+        self.inference_ms = self._warm_up(warm_up_runs, path)
+        self.warm_up_ms = (now_ns() - started_ns) / 1e6
+
+    def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Find the keypoints of uint8 ``(N, height, width, channels)`` images, C-contiguous.
+
+        Returns:
+            float32 ``(N, instances, keypoints, 3)``: x, y in pixels of the images, confidence; NaN where absent.
+
+        Raises:
+            ModelFailedError: ONNX Runtime gave up on them.
+        """
+        try:
+            keypoints: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+            raise ModelFailedError(f"the model {self.name!r} failed on a frame: {_first_line(error)}") from None
+        return keypoints
+
+    def _warm_up(self, runs: int, path: Path) -> float:
+        spec = self.spec
+        shape = (1, spec.native_height, spec.native_width, spec.channels)
+        image = np.random.default_rng(0).integers(1, 255, shape, dtype=np.uint8)
+        times_ms = []
+        for _ in range(runs):
+            before_ns = now_ns()
+            keypoints = self.infer(image)
+            times_ms.append((now_ns() - before_ns) / 1e6)
+        expected = (1, spec.max_animals, len(spec.keypoints), 3)
+        if keypoints.shape != expected or keypoints.dtype != np.float32:
+            raise InvalidInputError(
+                f"{path}: the output {OUTPUT!r} of one frame is {keypoints.dtype} {keypoints.shape}, but its "
+                f"description promises float32 {expected}; export the model again."
+            )
+        return median(times_ms[runs // 2 :])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"the model file {path} can't be read: {error.strerror}") from None
+
+
+def _open_session(
+    content: bytes, path: Path, provider: providers.Provider, threads: int
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads that spin keep the camera's and the subscriber's processes off the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Failures are raised and reported by us; ONNX Runtime would print them a second time.
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            content, sess_options=options, providers=[(provider.ort_name, provider.options)]
+        )
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+        raise InvalidInputError(
+            f"{path} can't be loaded as an ONNX model: {_first_line(error)}; export it again with `poseloop export`."
+        ) from None
+    providers.require_running(provider, session.get_providers())
+    return session
+
+
+def _check_signature(session: onnxruntime.InferenceSession, spec: ModelSpec, path: Path) -> None:
+    """Compare the graph's inputs and outputs with the contract; a size that the graph leaves open may be anything."""
+    inputs = {one.name: one for one in session.get_inputs()}
+    outputs = {one.name: one for one in session.get_outputs()}
+    contract = (
+        ("input", inputs, INPUT, "tensor(uint8)", [None, None, None, spec.channels]),
+        ("output", outputs, OUTPUT, "tensor(float)", [None, spec.max_animals, len(spec.keypoints), 3]),
+    )
+    for side, found, name, kind, shape in contract:
+        if set(found) != {name}:
+            raise InvalidInputError(
+                f"{path}: a poseloop model has the one {side} {name!r}, this graph has {', '.join(sorted(found))}; "
+                "export the model again."
+            )
+        value = found[name]
+        sizes_fit = len(value.shape) == len(shape) and all(
+            not isinstance(has, int) or wanted is None or has == wanted
+            for has, wanted in zip(value.shape, shape, strict=True)
+        )
+        if value.type != kind or not sizes_fit:
+            raise InvalidInputError(
+                f"{path}: the {side} {name!r} is {value.type} {value.shape}, but its description asks for {kind} "
+                f"{['any' if size is None else size for size in shape]}; export the model again."
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

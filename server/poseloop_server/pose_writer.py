@@ -1,0 +1,76 @@
+"""Writes the wire's `Pose`: what never changes is serialised once a stream, the rest is appended.
+
+Protobuf messages may be concatenated: parsing the parts one after another merges them
+(https://protobuf.dev/programming-guides/encoding, "Last One Wins"). Keypoints are a packed field of little-endian
+floats, so an array's bytes are its content as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from poseloop.clock import now_ns
+from poseloop.types import ModelSpec
+from poseloop.v1 import poseloop_pb2 as pb
+
+from poseloop_server.frames import IncomingFrame
+from poseloop_server.stream import Stream, StreamIdentity
+from poseloop_server.wire import counters_to_wire, length_delimited_tag, varint
+
+_KEYPOINTS = length_delimited_tag(pb.Pose.KEYPOINTS_FIELD_NUMBER)
+
+
+class PoseWriter:
+    """Serialises the poses of one stream; used by one thread."""
+
+    def __init__(self, identity: StreamIdentity, spec: ModelSpec, server_id: str) -> None:
+        self._identity = identity
+        self._names = list(spec.keypoints)
+        self._server_id = server_id
+        self._size = (0, 0)
+        self._static = b""
+        self._message = pb.Pose()
+
+    def write(
+        self, stream: Stream, frame: IncomingFrame, keypoints: NDArray[np.float32], started_ns: int, ended_ns: int
+    ) -> tuple[bytes, int]:
+        """Return the bytes of the pose and the time that stands in it as its publication.
+
+        Args:
+            stream: whose account goes with the pose.
+            frame: that the pose was seen in.
+            keypoints: float32 ``(instances, keypoints, 3)``.
+            started_ns: when inference started.
+            ended_ns: when it ended.
+        """
+        if (frame.width, frame.height) != self._size:
+            self._size = (frame.width, frame.height)
+            self._static = self._static_part(keypoints.shape[0])
+        values = keypoints.astype("<f4", copy=False).tobytes()
+        message = self._message
+        message.sequence = frame.sequence
+        counters_to_wire(stream.counters(), message.counters)
+        stamps = message.stamps
+        stamps.captured_ns = frame.captured_ns
+        stamps.received_ns = frame.received_ns
+        stamps.captured_client_ns = frame.captured_client_ns
+        stamps.clock_uncertainty_ns = frame.clock_uncertainty_ns
+        stamps.inference_started_ns = started_ns
+        stamps.inference_ended_ns = ended_ns
+        published_ns = now_ns()
+        stamps.published_ns = published_ns
+        return b"".join((self._static, varint(len(values)), values, message.SerializeToString())), published_ns
+
+    def _static_part(self, instances: int) -> bytes:
+        identity = self._identity
+        message = pb.Pose(
+            stream=identity.name,
+            keypoint_names=self._names,
+            model=identity.model,
+            server_id=self._server_id,
+            session_id=identity.session_id,
+            width=self._size[0],
+            height=self._size[1],
+            instances=instances,
+        )
+        return message.SerializeToString() + _KEYPOINTS

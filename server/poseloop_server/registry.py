@@ -1,0 +1,93 @@
+"""The models of a server by name, each with the thread that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+
+from poseloop_server.model import PoseModel
+from poseloop_server.refusal import RefusedError, invalid, unavailable
+from poseloop_server.scheduler import Scheduler
+
+
+class ModelRegistry:
+    """Loads, finds and unloads models; used on the event loop's thread, the work itself is done off it.
+
+    Args:
+        load: makes a `PoseModel` of a file and a name; may take seconds.
+        start: gives a model its thread.
+    """
+
+    def __init__(self, load: Callable[[Path, str | None], PoseModel], start: Callable[[PoseModel], Scheduler]) -> None:
+        self._load = load
+        self._start = start
+        self._schedulers: dict[str, Scheduler] = {}
+        self._loading: set[str] = set()
+
+    @property
+    def schedulers(self) -> list[Scheduler]:
+        """The models' threads, in the order of loading."""
+        return list(self._schedulers.values())
+
+    async def load(self, path: Path, name: str | None = None) -> Scheduler:
+        """Load a model and make it available.
+
+        Raises:
+            RefusedError: a model of that name is there already.
+            PoseloopError: the file is not a sound model.
+        """
+        wanted = name or path.stem
+        if wanted in self._schedulers or wanted in self._loading:
+            raise RefusedError(
+                grpc.StatusCode.ALREADY_EXISTS, "name", f"a model {wanted!r} is loaded already; choose another name."
+            )
+        self._loading.add(wanted)
+        try:
+            model = await asyncio.to_thread(self._load, path, wanted)
+        finally:
+            self._loading.discard(wanted)
+        scheduler = self._schedulers[wanted] = self._start(model)
+        return scheduler
+
+    def find(self, name: str) -> Scheduler:
+        """Return the thread of a model; an empty name means the only one.
+
+        Raises:
+            RefusedError: there is none of that name, or no name was given and there are several.
+        """
+        if not self._schedulers:
+            raise unavailable("the server has no model yet; wait until its health is SERVING.")
+        loaded = ", ".join(sorted(self._schedulers))
+        if not name:
+            if len(self._schedulers) > 1:
+                raise invalid("model", f"the server has several models: {loaded}; name one.")
+            return next(iter(self._schedulers.values()))
+        if name not in self._schedulers:
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, "model", f"no model {name!r} is loaded; there is {loaded}.")
+        return self._schedulers[name]
+
+    async def unload(self, name: str) -> None:
+        """Take a model away and end its thread.
+
+        Raises:
+            RefusedError: it is not loaded, or a stream uses it.
+        """
+        scheduler = self._schedulers.get(name)
+        if scheduler is None:
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, "name", f"no model {name!r} is loaded.")
+        if scheduler.streams:
+            streams = ", ".join(stream.identity.name for stream in scheduler.streams)
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION, "name", f"the model {name!r} is used by {streams}; end that first."
+            )
+        del self._schedulers[name]
+        await asyncio.to_thread(scheduler.stop)
+
+    async def stop(self) -> None:
+        """End every thread."""
+        schedulers, self._schedulers = self.schedulers, {}
+        for scheduler in schedulers:
+            await asyncio.to_thread(scheduler.stop)

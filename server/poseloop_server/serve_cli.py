@@ -1,0 +1,142 @@
+"""`poseloop serve`: its flags are made from the settings, so that each key has one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from poseloop_server.settings import OFF, Settings, load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("serve")(_with_flags(Settings.model_fields))
+
+
+def serve(config: Path | None, flags: dict[str, object]) -> None:
+    """Serve models: frames come in over gRPC, keypoints leave over ZeroMQ.
+
+    Every flag may also stand in the YAML file of --config, or in an environment variable POSELOOP_FLAG_NAME.
+    SIGTERM and Ctrl-C end the server after the frames in flight are answered.
+    """
+    settings = load_settings(config, flags)
+    console = Console(highlight=False, soft_wrap=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, markup=False)],
+    )
+    _run(_serve_until_told(settings, console))
+
+
+async def _serve_until_told(settings: Settings, console: Console) -> None:
+    from poseloop_server.app import Server, announce, tune_process
+
+    told_to_stop = asyncio.Event()
+    _on_signal(told_to_stop)
+    server = Server(settings)
+    await server.start()
+    tune_process()
+    try:
+        console.print(_what_runs(server))
+        for address in (settings.listen_address, settings.metrics_address):
+            if address is not None and not address.is_loopback:
+                console.print(f"[yellow]{address} can be reached from other machines, and asks for no password.[/]")
+        if settings.announce is not None:
+            announce(server.announcement, settings.announce)
+        console.print("[bold green]READY[/]")
+        await told_to_stop.wait()
+        console.print("stopping: answering the frames in flight")
+    finally:
+        await server.stop()
+
+
+def _what_runs(server: Any) -> Table:
+    """Return a table of what really runs, as opposed to what was asked for."""
+    table = Table(box=None, show_header=False)
+    where = server.announcement
+    table.add_row("frames", f"gRPC {where.address}")
+    table.add_row("poses", f"ZeroMQ {where.publish}" + (f", JSON {where.publish_json}" if where.publish_json else ""))
+    table.add_row("metrics", f"http://{where.metrics}/metrics" if where.metrics else OFF)
+    for model in server.models:
+        spec = model.spec
+        table.add_row(
+            f"model {model.name}",
+            f"{len(spec.keypoints)} keypoints, {spec.color} {spec.native_width}x{spec.native_height}, "
+            f"{model.provider} on {model.device}, {model.precision}, {model.threads} "
+            f"{'thread' if model.threads == 1 else 'threads'}, warm-up {model.warm_up_ms:.0f} ms, "
+            f"inference {model.inference_ms:.2f} ms",
+        )
+    return table
+
+
+def _on_signal(event: asyncio.Event) -> None:
+    """Set the event at SIGTERM or Ctrl-C; a second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def ask_to_stop(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        loop.call_soon_threadsafe(event.set)
+
+    # Not loop.add_signal_handler, which Windows lacks; a handler of this kind runs on every system.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop's event loop where there is one, else on the standard one."""
+    factory = None
+    if sys.platform != "win32":
+        try:
+            import uvloop
+        except ModuleNotFoundError:
+            pass
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
+
+
+def _with_flags(fields: dict[str, FieldInfo]) -> Any:
+    """Return `serve` as a function with one flag a key, as Typer reads it from a signature."""
+
+    def command(config: Path | None = None, **flags: object) -> None:
+        serve(config, flags)
+
+    parameters = [
+        inspect.Parameter(
+            "config",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option("--config", help="YAML file with any of these keys.")],
+        )
+    ]
+    for key, field in fields.items():
+        kind: Any = list[str] | None if key == "model" else str | None
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default in (None, []) else f" (default: {default})"
+        option = typer.Option(
+            f"--{key.replace('_', '-')}",
+            help=f"{field.description}{shown}",
+            metavar="[NAME=]PATH" if key == "model" else key.rpartition("_")[2].upper(),
+        )
+        parameters.append(
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+        )
+    command.__doc__ = serve.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command

@@ -1,0 +1,222 @@
+"""What can be set: each key has a default, a place in one YAML file, an environment variable and a flag.
+
+The flag of the key ``max_frame_pixels`` is ``--max-frame-pixels``, its variable ``POSELOOP_MAX_FRAME_PIXELS``. A flag
+wins over the environment, that over the file, and that over the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from poseloop.errors import InvalidInputError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+ENVIRONMENT_PREFIX = "POSELOOP_"
+OFF = "off"
+
+
+class HostPort(NamedTuple):
+    """A TCP address; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @classmethod
+    def parse(cls, text: str) -> HostPort:
+        """Read ``host:port`` or ``[ipv6]:port``.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        host, separator, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (separator and host and port.isdecimal() and int(port) < 65536):
+            raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:50051")
+        return cls(host, int(port))
+
+
+def _as_list(value: object) -> object:
+    """Let one value stand for a list of one, and commas separate the values of an environment variable."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _off(value: object) -> object:
+    """Take YAML's `off`, which is false to its parser, as the word that it is."""
+    return OFF if value is False else value
+
+
+OffOr = Annotated[str, BeforeValidator(_off)]
+
+
+class Settings(BaseModel):
+    """Everything that decides how a server runs; the descriptions are the flags' help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list,
+        description="Model file to serve, as [NAME=]PATH; may be given several times. None: the bundled arena model.",
+    )
+    models_dir: Path | None = Field(None, description="Folder that clients may load further models from.")
+    listen: str = Field("127.0.0.1:50051", description="HOST:PORT of the gRPC services; port 0: a free one.")
+    publish: str = Field("tcp://127.0.0.1:5557", description="ZeroMQ endpoint for poses as protobuf.")
+    publish_json: Annotated[str, BeforeValidator(_off)] = Field(
+        OFF, description="ZeroMQ endpoint for poses as JSON, or off."
+    )
+    metrics: Annotated[str, BeforeValidator(_off)] = Field(
+        OFF, description="HOST:PORT of Prometheus metrics over HTTP, or off; usually 127.0.0.1:9464."
+    )
+    provider: Literal["cpu", "openvino", "cuda", "tensorrt"] = Field(
+        "cpu", description="What runs the models: cpu, openvino, cuda or tensorrt."
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="CPU threads of each model.")
+    warm_up_runs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="Inferences before a model counts as ready; their median is its inference time."
+    )
+    window_live_frames: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="Unacknowledged frames that a live client may have on the way."
+    )
+    window_lossless_frames: Annotated[int, Field(ge=1, le=1024)] = Field(
+        8, description="Unpublished frames that a lossless client may have on the way or waiting here."
+    )
+    max_message_mib: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Largest gRPC message taken, in MiB.")
+    max_frame_pixels: Annotated[int, Field(ge=1)] = Field(
+        36_000_000, description="Largest width x height taken; a JPEG is checked before it is decoded."
+    )
+    publish_queue_messages: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        256,
+        description="Messages kept for a slow subscriber; what is over is dropped, and it can tell by the sequence.",
+    )
+    statistics_window_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        5.0, description="How far back frame rates and latency percentiles look, in seconds."
+    )
+    shutdown_grace_s: Annotated[float, Field(ge=0, le=600)] = Field(
+        5.0, description="Longest wait for frames in flight when stopping, in seconds."
+    )
+    announce: Path | None = Field(None, description="File to write the real addresses to, as JSON, once ready.")
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_an_address(cls, value: str) -> str:
+        HostPort.parse(value)
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_is_an_address_or_off(cls, value: str) -> str:
+        if value != OFF:
+            HostPort.parse(value)
+        return value
+
+    @field_validator("publish", "publish_json")
+    @classmethod
+    def _endpoint_has_a_transport(cls, value: str) -> str:
+        if value != OFF and not value.startswith(("tcp://", "ipc://", "inproc://")):
+            raise ValueError(f"{value!r} is not a ZeroMQ endpoint, such as tcp://127.0.0.1:5557")
+        return value
+
+    @field_validator("publish")
+    @classmethod
+    def _publish_is_on(cls, value: str) -> str:
+        if value == OFF:
+            raise ValueError("poses are always published; give an endpoint such as tcp://127.0.0.1:5557")
+        return value
+
+    @property
+    def listen_address(self) -> HostPort:
+        """The address of the gRPC services."""
+        return HostPort.parse(self.listen)
+
+    @property
+    def metrics_address(self) -> HostPort | None:
+        """The address of the metrics, or None where they are off."""
+        return None if self.metrics == OFF else HostPort.parse(self.metrics)
+
+    @property
+    def publish_json_endpoint(self) -> str | None:
+        """The endpoint of the JSON publisher, or None where it is off."""
+        return None if self.publish_json == OFF else self.publish_json
+
+
+def load_settings(
+    file: Path | None = None, flags: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Put the settings together from a YAML file, the environment and flags.
+
+    Args:
+        file: the YAML file, if there is one.
+        flags: keys given on the command line; None values and empty lists count as not given.
+        environment: `os.environ` where None.
+
+    Raises:
+        InvalidInputError: a key is unknown or a value is not valid; the text says where it came from.
+    """
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if file is not None:
+        layers.append((str(file), _read_file(file)))
+    layers.append(("the environment", _read_environment(os.environ if environment is None else environment)))
+    layers.append(("the command line", {key: value for key, value in (flags or {}).items() if value not in (None, [])}))
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for where, values in layers:
+        for key, value in values.items():
+            _refuse_unknown(key, where)
+            merged[key], origin[key] = value, where
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"{key} (from {origin[key]}): {message}") from None
+
+
+def _read_file(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"the configuration {file} can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"the configuration {file} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"the configuration {file} must hold `key: value` lines, not {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
+
+
+def _read_environment(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Take the variables that name a key; one that nearly does is a typing error, any other is not meant for us."""
+    found = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key in Settings.model_fields:
+            found[key] = value
+        elif near := difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.8):
+            raise InvalidInputError(
+                f"the environment variable {variable} is unknown; did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}?"
+            )
+    return found
+
+
+def _refuse_unknown(key: str, where: str) -> None:
+    if key in Settings.model_fields:
+        return
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0)
+    raise InvalidInputError(f"{where}: the key {key!r} is unknown; did you mean {near[0]!r}?")

@@ -1,0 +1,1 @@
+"""Where poses end: one file a destination."""

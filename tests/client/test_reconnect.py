@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import poseloop
+import pytest
+from poseloop.pacing import Schedule
+
+
+def frames(count: int, fps: float = 200.0) -> Iterator[np.ndarray]:
+    schedule = Schedule(fps)
+    for k in range(count):
+        schedule.wait()
+        yield np.full((48, 64), k % 256, np.uint8)
+
+
+def test_live_stream_and_subscriber_carry_on_when_the_server_is_killed(make_server: Callable[..., Any]) -> None:
+    server = make_server("--inference-ms", "2")
+    reconnections: list[poseloop.Reconnection] = []
+    with (
+        poseloop.subscribe(server.endpoint, "cam0", timeout_s=30) as subscription,
+        poseloop.connect(server.address) as connection,
+    ):
+        subscription.wait_until_ready()
+        stop = threading.Event()
+        accounts: list[poseloop.Counters] = []
+
+        def camera() -> None:
+            with connection.sender("cam0", on_reconnect=reconnections.append) as sender:
+                for frame in frames(10**6):
+                    if stop.is_set():
+                        break
+                    sender.send(frame)
+                accounts.append(sender.close())
+
+        thread = threading.Thread(target=camera)
+        thread.start()
+        first = [next(subscription) for _ in range(50)]
+        server.kill()
+        killed_at = time.monotonic()
+        while time.monotonic() - killed_at < 0.3:  # the outage itself, not a wait for something
+            subscription.receive(0.05)
+        server.start()
+        # What the killed server published last may still be on its way.
+        while (pose := next(subscription)).server_id == first[0].server_id:
+            first.append(pose)
+        second = [pose, *(next(subscription) for _ in range(50))]
+        stop.set()
+        thread.join()
+
+    (counters,) = accounts
+    assert counters.sent == counters.published + counters.dropped
+    assert counters.dropped_outbox > 0, "frames of the outage are counted"
+    (reconnection,) = reconnections
+    assert reconnection.server_restarted
+    assert reconnection.lost == counters.lost_connection
+    assert reconnection.dropped_outbox > 0
+
+    sequences = [pose.sequence for pose in first + second]
+    assert sequences == sorted(set(sequences)), "the sequence goes on"
+    (restart,) = subscription.restarts
+    assert restart.server_restarted
+    assert not restart.sender_restarted
+    assert restart.losses.total == second[0].sequence - first[-1].sequence - 1 > 0
+    assert restart.losses.missed == 0
+
+
+@pytest.mark.parametrize("return_poses", [True, False])
+def test_lossless_loses_nothing_when_the_server_is_killed(
+    make_server: Callable[..., Any], return_poses: bool, wait_until: Callable[..., None]
+) -> None:
+    server = make_server("--inference-ms", "2")
+    count = 300
+    with poseloop.connect(server.address) as connection:
+        if return_poses:
+            sequences = []
+            for pose in connection.track(frames(count, fps=1e6), "cam0", policy="lossless"):
+                sequences.append(pose.sequence)
+                assert pose["mean"].x == pose.sequence % 256
+                if pose.sequence == 100:
+                    server.kill()
+                    server.start()
+            assert sequences == list(range(count))
+            return
+        with connection.sender("cam0", policy="lossless") as sender:
+            for k, frame in enumerate(frames(count, fps=1e6)):
+                sender.send(frame)
+                if k == 100:
+                    server.kill()
+                    server.start()
+            counters = sender.close()
+        assert counters.sent == counters.published == count
+        assert counters.dropped == 0
+
+
+def test_a_server_that_does_not_come_back_ends_the_stream_in_time(make_server: Callable[..., Any]) -> None:
+    server = make_server()
+    with poseloop.connect(server.address, timeout_s=1.0) as connection:
+        sender = connection.sender("cam0", policy="lossless", reconnect_s=0.3)
+        server.kill()
+        with pytest.raises(poseloop.ServerUnavailableError, match=r"0\.3 s"):
+            deque(map(sender.send, frames(1000)), maxlen=0)
+        with pytest.raises(poseloop.ServerUnavailableError):
+            list(connection.track(frames(10), "cam1"))
+
+
+def test_a_live_sender_can_be_closed_while_the_server_is_away(
+    make_server: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    server = make_server()
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0")
+        server.kill()
+        wait_until(lambda: not sender.connected)
+        for frame in frames(5):
+            sender.send(frame)
+        counters = sender.close()
+    assert counters.sent == 5 == counters.dropped_outbox + counters.lost_connection
+    assert counters.in_flight == 0

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import poseloop
+import pytest
+from poseloop.types import Frame, PixelFormat, Policy
+
+
+def image(value: int, shape: tuple[int, ...] = (48, 64)) -> np.ndarray:
+    return np.full(shape, value % 256, np.uint8)
+
+
+def test_lossless_gives_every_pose_in_order(server: Any) -> None:
+    frames = [image(k) for k in range(200)]
+    with poseloop.connect(server.address) as connection:
+        tracking = connection.track(frames, "lossless", "mean", "lossless")
+        poses = list(tracking)
+    assert [pose.sequence for pose in poses] == list(range(200))
+    assert [pose["mean"].x for pose in poses] == [k % 256 for k in range(200)]
+    assert tracking.counters == poseloop.Counters(sent=200, published=200, received=200)
+
+
+def test_live_drops_count_up_to_the_last_frame(make_server: Callable[..., Any]) -> None:
+    slow = make_server("--inference-ms", "10")
+    with poseloop.connect(slow.address) as connection:
+        tracking = connection.track((image(k) for k in range(300)), stream="live")
+        sequences = [pose.sequence for pose in tracking]
+    counters = tracking.counters
+    assert sequences == sorted(set(sequences))
+    assert sequences[-1] == 299, "the newest frame is never dropped for an older one"
+    assert counters.published == len(sequences)
+    assert counters.sent == 300 == counters.published + counters.dropped
+    assert counters.in_flight == 0
+
+
+def test_the_window_holds_frames_back(make_server: Callable[..., Any], wait_until: Callable[..., None]) -> None:
+    slow = make_server("--inference-ms", "50", "--window", "2")
+    with (
+        poseloop.connect(slow.address) as connection,
+        connection.sender("cam0", policy="lossless") as sender,
+    ):
+        for k in range(8):
+            sender.send(image(k))
+            assert sender.counters.in_flight <= 3, "two in the window, one in the outbox"
+        assert sender.close().published == 8
+
+
+def test_a_buffer_may_be_used_again_after_send(make_server: Callable[..., Any]) -> None:
+    slow = make_server("--inference-ms", "5", "--window", "1")
+    buffer = np.zeros((48, 64), np.uint8)
+
+    def camera() -> Any:
+        for k in range(60):
+            buffer[:] = k
+            yield buffer
+
+    with poseloop.connect(slow.address) as connection:
+        for policy in Policy:
+            for pose in connection.track(camera(), "cam0", policy=policy):
+                assert pose["mean"].x == pose.sequence
+                assert pose["mean"].y == pose.sequence
+
+
+def test_capture_time_travels_with_the_frame(server: Any) -> None:
+    frames = [Frame(image(1), 1_000 + k, PixelFormat.GRAY8) for k in range(3)]
+    with poseloop.connect(server.address) as connection:
+        poses = list(connection.track(frames, "stamps", policy="lossless"))
+    assert [pose.stamps.captured_client_ns for pose in poses] == [1_000, 1_001, 1_002]
+    assert all(pose.stamps.captured_ns == pose.stamps.captured_client_ns for pose in poses), "one clock, one boot"
+    assert all(pose.stamps.clock_uncertainty_ns == 0 for pose in poses)
+
+
+@pytest.mark.parametrize("offset_ns", [-(10**15), 10**15])
+def test_another_machines_clock_is_estimated_before_the_first_frame(
+    make_server: Callable[..., Any], offset_ns: int
+) -> None:
+    elsewhere = make_server("--clock-id", "another-machine", "--clock-offset-ns", str(offset_ns))
+    with poseloop.connect(elsewhere.address) as connection:
+        poses = list(connection.track([image(1)] * 20, "cam0", policy="lossless"))
+    for pose in poses:
+        stamps = pose.stamps
+        error_ns = stamps.captured_ns - stamps.captured_client_ns - offset_ns
+        assert abs(error_ns) <= stamps.clock_uncertainty_ns
+        assert 0 < stamps.clock_uncertainty_ns < 1_000_000_000
+        assert stamps.received_ns + stamps.clock_uncertainty_ns >= stamps.captured_ns
+
+
+def test_colour_and_jpeg_frames(server: Any) -> None:
+    pytest.importorskip("simplejpeg")
+    with poseloop.connect(server.address) as connection:
+        poses = list(connection.track([image(9, (32, 40, 3))] * 2, "colour", policy="lossless", encoding="jpeg"))
+        poses += connection.track([image(9, (32, 40, 3))] * 2, "colour", policy="lossless")
+    assert [(pose.width, pose.height) for pose in poses] == [(40, 32)] * 4
+
+
+def test_refusals_carry_code_and_field(server: Any) -> None:
+    with poseloop.connect(server.address) as connection:
+        with pytest.raises(poseloop.RequestRefusedError, match="model") as refused:
+            connection.sender("cam0", model="absent")
+        assert (refused.value.code, refused.value.field) == ("NOT_FOUND", "model")
+        with connection.sender("taken"), pytest.raises(poseloop.RequestRefusedError) as refused:
+            connection.sender("taken")
+        assert (refused.value.code, refused.value.field) == ("ALREADY_EXISTS", "stream")
+        with pytest.raises(poseloop.RequestRefusedError) as refused:
+            connection.load_model("absent.onnx")
+        assert (refused.value.code, refused.value.field) == ("NOT_FOUND", "file")
+
+
+def test_a_frame_that_the_server_refuses_ends_the_stream_with_its_sentence(
+    server: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    from poseloop import flow
+
+    monkeypatch.setattr(flow, "frame_message", lambda header, data: _message_without_data(header))
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0")
+        sender.send(image(0))
+        with pytest.raises(poseloop.RequestRefusedError, match="size") as refused:
+            sender.close()
+        assert refused.value.field == "data"
+        with pytest.raises(poseloop.RequestRefusedError):
+            sender.send(image(1))
+        with pytest.raises(poseloop.RequestRefusedError):
+            list(connection.track([image(0)] * 3, "cam0"))
+
+
+def _message_without_data(header: Any) -> bytes:
+    from poseloop.wire import frame_message
+
+    return frame_message(header, memoryview(b"\0"))
+
+
+def test_what_the_source_raises_reaches_the_reader(server: Any) -> None:
+    def broken() -> Any:
+        yield image(0)
+        raise OSError("the camera is on fire")
+
+    with poseloop.connect(server.address) as connection:
+        with pytest.raises(OSError, match="on fire"):
+            list(connection.track(broken(), "cam0"))
+        with pytest.raises(poseloop.InvalidInputError, match="uint8"):
+            list(connection.track([np.zeros((4, 4))], "cam0"))
+        # Both streams are gone from the server, though neither was ended well.
+        connection.sender("cam0").close()
+
+
+def test_leaving_the_loop_early_frees_the_name(server: Any, wait_until: Callable[..., None]) -> None:
+    with poseloop.connect(server.address) as connection:
+        with connection.track((image(k) for k in range(10**6)), "early") as tracking:
+            for pose in tracking:
+                if pose.sequence > 3:
+                    break
+        wait_until(lambda: not any(stream.name == "early" for stream in connection.streams()))
+        with pytest.raises(StopIteration):
+            next(tracking)
+
+
+def test_a_slow_reader_holds_a_lossless_source_back(server: Any) -> None:
+    taken = []
+
+    def frames() -> Any:
+        for k in range(1000):
+            taken.append(k)
+            yield image(k)
+
+    with poseloop.connect(server.address) as connection, connection.track(frames(), "cam0", policy="lossless") as poses:
+        assert next(poses).sequence == 0
+        threading.Event().wait(0.5)  # time in which a source that is not held back would end
+        assert len(taken) < 500
+        assert [pose.sequence for pose in poses] == list(range(1, 1000))
+
+
+def test_wrong_values_are_refused_before_anything_is_sent(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with poseloop.connect(server.address) as connection:
+        for stream in ("", "a b", "x" * 65, "../x", "é"):
+            with pytest.raises(poseloop.InvalidInputError, match="name"):
+                connection.sender(stream)
+        with pytest.raises(poseloop.InvalidInputError, match="live, lossless"):
+            connection.sender("cam0", policy="fast")
+        with pytest.raises(poseloop.InvalidInputError, match="raw, jpeg"):
+            connection.sender("cam0", encoding="png")  # type: ignore[arg-type]
+        with pytest.raises(poseloop.InvalidInputError, match="100"):
+            connection.sender("cam0", jpeg_quality=101)
+        with connection.sender("cam0") as sender:
+            with pytest.raises(poseloop.InvalidInputError):
+                sender.send(np.zeros((3, 3), np.int16))  # type: ignore[arg-type]
+            assert sender.counters.sent == 0
+        with pytest.raises(poseloop.InvalidInputError, match="closed"):
+            sender.send(image(0))
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(poseloop.MissingExtraError, match="camera"):
+            connection.sender("cam0", encoding="jpeg")
+
+
+def test_no_server(unused_address: str) -> None:
+    with pytest.raises(poseloop.ServerUnavailableError, match=unused_address):
+        poseloop.connect(unused_address, timeout_s=0.2)
+
+
+@pytest.mark.parametrize("address", ["", "rig", "rig:", "rig:0", "rig:70000", "tcp://rig:1", "http://rig:1", "a b:1"])
+def test_addresses_that_can_not_be_right(address: str) -> None:
+    with pytest.raises(poseloop.InvalidInputError, match="host:port"):
+        poseloop.connect(address)
+
+
+def test_models_and_streams(server: Any) -> None:
+    with poseloop.connect(server.address) as connection:
+        assert [model.name for model in connection.models()] == ["mean"]
+        connection.unload_model("mean")
+        with connection.sender("listed", policy="lossless") as sender:
+            assert sender.model_spec is not None
+            assert sender.model_spec.keypoints == ["mean"]
+            assert [(stream.name, stream.policy) for stream in connection.streams()] == [("listed", Policy.LOSSLESS)]

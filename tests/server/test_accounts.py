@@ -1,0 +1,194 @@
+"""The account of a stream balances at every moment, whatever comes in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from poseloop.types import ModelSpec, PixelFormat, Policy
+from poseloop.v1 import poseloop_pb2 as pb
+from poseloop_server.frames import IncomingFrame
+from poseloop_server.ingest.wire_frames import FrameGate, read_open
+from poseloop_server.mailbox import LiveMailbox, LosslessMailbox
+from poseloop_server.pose_writer import PoseWriter
+from poseloop_server.refusal import RefusedError
+from poseloop_server.statistics import BUCKETS_MS, Latencies
+from poseloop_server.stream import ClientAccount, Stream, StreamIdentity, make_mailbox
+from poseloop_server.wire import varint
+
+
+def _frame(sequence: int) -> IncomingFrame:
+    return IncomingFrame(sequence, 2, 1, PixelFormat.GRAY8, b"ab", 10, 5, 5, 0)
+
+
+def _stream(policy: Policy, capacity: int = 3) -> Stream:
+    identity = StreamIdentity("cam0", 1, "spot", policy, False, "test")
+    return Stream(identity, make_mailbox(policy, capacity), asyncio.new_event_loop(), lambda _: None)
+
+
+class Account(RuleBasedStateMachine):
+    """The loop's side and the model's side of a stream, in any order."""
+
+    @initialize(policy=st.sampled_from(Policy))
+    def open(self, policy: Policy) -> None:
+        self.stream = _stream(policy)
+        self.sent = self.outbox = self.lost = 0
+        self.queued = 0  # how often the stream stands in the model's queue
+        self.taken: list[int] = []
+        self.in_hand: IncomingFrame | None = None
+
+    @rule(skipped=st.integers(0, 5), lost=st.integers(0, 2))
+    @precondition(lambda self: self.stream.mailbox.has_room)
+    def receive(self, skipped: int, lost: int) -> None:
+        self.sent += skipped + lost + 1
+        self.outbox += skipped
+        self.lost += lost
+        self.queued += self.stream.put(_frame(self.sent), ClientAccount(self.sent, self.outbox, self.lost))
+
+    @rule()
+    @precondition(lambda self: self.queued and self.in_hand is None)
+    def take(self) -> None:
+        self.queued -= 1
+        self.in_hand = self.stream.mailbox.take()
+        assert self.in_hand is not None
+        self.taken.append(self.in_hand.sequence)
+        self.queued += bool(len(self.stream.mailbox))
+
+    @rule(fails=st.booleans())
+    @precondition(lambda self: self.in_hand is not None)
+    def finish(self, fails: bool) -> None:
+        if fails:
+            self.stream.failed += 1
+        else:
+            self.stream.published += 1
+        self.in_hand = None
+        self.stream.answer(None)
+
+    @invariant()
+    def balances(self) -> None:
+        if not hasattr(self, "stream"):
+            return
+        waiting = len(self.stream.mailbox) + (self.in_hand is not None)
+        assert self.stream.counters().in_flight == waiting
+        assert self.stream.is_drained == (waiting == 0)
+
+    @invariant()
+    def stands_in_the_queue_exactly_while_frames_wait(self) -> None:
+        if hasattr(self, "stream"):
+            assert self.queued == (len(self.stream.mailbox) > 0)
+
+    @invariant()
+    def order_is_kept(self) -> None:
+        if hasattr(self, "stream"):
+            assert self.taken == sorted(set(self.taken))
+            if self.stream.identity.policy is Policy.LOSSLESS:
+                assert self.stream.dropped_mailbox == 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "stream"):
+            self.stream.loop.close()
+
+
+TestAccount = Account.TestCase
+
+
+def test_a_live_mailbox_holds_the_newest() -> None:
+    mailbox = LiveMailbox()
+    assert [mailbox.put(_frame(n)).replaced for n in range(3)] == [False, True, True]
+    newest = mailbox.take()
+    assert newest is not None
+    assert newest.sequence == 2
+    assert mailbox.take() is None
+
+
+def test_a_full_lossless_mailbox_takes_nothing_more() -> None:
+    mailbox = LosslessMailbox(2)
+    assert [mailbox.put(_frame(n)).was_empty for n in range(2)] == [True, False]
+    assert not mailbox.has_room
+    with pytest.raises(OverflowError):
+        mailbox.put(_frame(2))
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_varints_are_protobufs(value: int) -> None:
+    assert pb.Frame(sequence=value).SerializeToString() == (b"\x08" + varint(value) if value else b"")
+
+
+floats = st.floats(width=32, allow_nan=True)
+
+
+@given(st.integers(1, 4), st.integers(1, 40), st.data())
+def test_a_pose_written_in_parts_is_the_pose(instances: int, keypoints: int, data: st.DataObject) -> None:
+    names = [f"k{i}" for i in range(keypoints)]
+    spec = ModelSpec(name="m", keypoints=names, color="gray", native_width=4, native_height=4, max_animals=instances)
+    flat = data.draw(st.lists(floats, min_size=instances * keypoints * 3, max_size=instances * keypoints * 3))
+    values = np.array(flat, np.float32).reshape(instances, keypoints, 3)
+    stream = _stream(Policy.LIVE)
+    writer = PoseWriter(stream.identity, spec, "server")
+    for size in ((4, 5), (6, 7)):
+        frame = IncomingFrame(9, *size, PixelFormat.GRAY8, b"", 20, 10, 8, 3)
+        payload, published_ns = writer.write(stream, frame, values, 30, 40)
+        pose = pb.Pose.FromString(payload)
+        assert np.array_equal(np.array(pose.keypoints, np.float32).reshape(values.shape), values, equal_nan=True)
+        assert (pose.width, pose.height, pose.instances, list(pose.keypoint_names)) == (*size, instances, names)
+        assert (pose.stamps.published_ns, pose.stamps.captured_ns, pose.sequence) == (published_ns, 10, 9)
+    stream.loop.close()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
+    gate = FrameGate(1000, None, None)
+    for read in (read_open, lambda message: gate.admit(message, 0)):
+        try:
+            read(data)
+        except RefusedError as refused:
+            sentence, field = refused.sentence, refused.field
+        else:
+            continue
+        assert field
+        assert sentence.startswith(field)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 5),
+    st.integers(0, 40),
+    st.integers(0, 2**64 - 1),
+)
+def test_a_frame_that_gets_in_is_what_it_says(width: int, height: int, kind: int, size: int, sequence: int) -> None:
+    message = pb.FrameMessage(
+        frame=pb.Frame(width=width, height=height, format=kind, data=bytes(size), sequence=sequence)
+    )
+    try:
+        frame, account = FrameGate(30, None, None).admit(message.SerializeToString(), 1)
+    except RefusedError:
+        return
+    channels = frame.format.channels
+    assert channels is not None
+    assert len(frame.data) == width * height * channels <= 30 * channels
+    assert account.sent == 1
+
+
+@given(st.lists(st.floats(0, 2000, exclude_min=True), min_size=1, max_size=50))
+def test_histograms_count_every_duration_once(values: list[float]) -> None:
+    latencies = Latencies()
+    for number, value in enumerate(values):
+        latencies.add(number, value, value, value)
+    counts = latencies.age.counts
+    assert sum(counts) == len(values)
+    for index, bound in enumerate(BUCKETS_MS):
+        assert sum(counts[: index + 1]) == sum(value <= bound for value in values)
+    recent = latencies.recent(len(values), 1.0)
+    assert recent.age.max == max(values)
+    assert recent.age.p50 <= recent.age.p99 <= recent.age.max
+
+
+def test_a_stream_without_poses_has_no_latency() -> None:
+    recent = Latencies().recent(10**9, 5.0)
+    assert recent.frames_per_second == 0
+    assert np.isnan(recent.age.p50)

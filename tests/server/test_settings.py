@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from poseloop.cli import app, load_commands
+from poseloop.errors import InvalidInputError
+from poseloop_server.settings import HostPort, Settings, load_settings
+from typer.testing import CliRunner
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("listen: 127.0.0.1:1\npublish: tcp://127.0.0.1:2\nthreads: 3\n")
+    environment = {"POSELOOP_PUBLISH": "tcp://127.0.0.1:4", "POSELOOP_THREADS": "5", "POSELOOP_TEST_DATA": "/x"}
+    settings = load_settings(file, {"threads": "6", "provider": None, "model": []}, environment)
+    assert (settings.listen, settings.publish, settings.threads) == ("127.0.0.1:1", "tcp://127.0.0.1:4", 6)
+    assert settings.provider == "cpu"
+
+
+def test_models_are_a_list_wherever_they_come_from(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("model: [a.onnx, fly=b.onnx]\n")
+    assert load_settings(file, {}, {}).model == ["a.onnx", "fly=b.onnx"]
+    assert load_settings(None, {}, {"POSELOOP_MODEL": "a.onnx, fly=b.onnx"}).model == ["a.onnx", "fly=b.onnx"]
+    assert load_settings(None, {"model": ["c.onnx"]}, {}).model == ["c.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("lisen: 127.0.0.1:1", "did you mean 'listen'"),
+        ("treads: 2", "did you mean 'threads'"),
+        ("threads: 0", r"threads \(from .*server.yaml\)"),
+        ("publish: 127.0.0.1:5", "tcp://"),
+        ("metrics: nowhere", "HOST:PORT"),
+        ("- a list", "key: value"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text(content)
+    with pytest.raises(InvalidInputError, match=said):
+        load_settings(file, {}, {})
+
+
+def test_a_nearly_known_variable_is_a_typing_error() -> None:
+    with pytest.raises(InvalidInputError, match="did you mean POSELOOP_THREADS"):
+        load_settings(None, {}, {"POSELOOP_THREAD": "2"})
+
+
+def test_every_key_has_a_flag_and_a_description() -> None:
+    load_commands()
+    shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    for key, field in Settings.model_fields.items():
+        assert field.description
+        assert f"--{key.replace('_', '-')}" in shown
+
+
+def test_off_is_a_word_in_yaml_too(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("metrics: off\npublish_json: off\n")
+    settings = load_settings(file, {}, {})
+    assert settings.metrics_address is None
+    assert settings.publish_json_endpoint is None
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:50051", "[::1]:1", "localhost:0"])
+def test_addresses_are_read_and_written(text: str) -> None:
+    address = HostPort.parse(text)
+    assert str(address) == text
+    assert address.is_loopback
+
+
+@pytest.mark.parametrize("text", ["", "localhost", ":1", "localhost:x", "localhost:65536", "localhost:-1"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        HostPort.parse(text)

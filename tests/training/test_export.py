@@ -1,0 +1,98 @@
+"""Model files: the same numbers as PyTorch at any size, the description inside, and nothing else needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from poseloop.arena import Arena, ArenaSettings
+from poseloop.errors import InvalidInputError
+from poseloop.types import ModelSpec
+from poseloop_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from poseloop_training.export import ParityError, check_parity, export_model
+from poseloop_training.initialise import build_network
+from poseloop_training.model_runner import ModelRunner
+from poseloop_training.network import NetworkConfig, PoseNetwork
+from poseloop_training.train_cli import export
+
+SPEC = ModelSpec(name="mouse", keypoints=["a", "b", "c"], color="rgb", native_width=200, native_height=150)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[NDArray[np.uint8]]:
+    arena = Arena(ArenaSettings(width=200, height=150, color="rgb"))
+    return [arena.frame(index) for index in (0, 400)]
+
+
+@pytest.fixture(scope="module")
+def network() -> PoseNetwork:
+    torch.manual_seed(0)
+    return build_network(NetworkConfig(keypoints=3, width=16), "imagenet").eval()
+
+
+@pytest.fixture(scope="module")
+def model(network: PoseNetwork, images: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "mouse.onnx"
+    parity = export_model(network, SPEC, images, path)
+    assert parity.largest_px <= 0.01
+    assert parity.frames >= 4
+    assert len(parity.sizes) >= 2
+    assert any(width % 2 and height % 2 for width, height in parity.sizes)
+    return path
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 150, 200), (3, 149, 211), (2, 64, 64), (1, 301, 77)])
+def test_any_number_and_size_of_frames(
+    model: Path, network: PoseNetwork, count: int, height: int, width: int, images: list[NDArray[np.uint8]]
+) -> None:
+    frame = np.resize(images[0], (height, width, 3))
+    got = ModelRunner(model).predict([frame] * count)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(frame)[None])[0].numpy()
+    assert got.shape == (count, 1, 3, 3)
+    for one in got:
+        np.testing.assert_allclose(one, expected, atol=0.01)
+
+
+def test_the_description_is_inside(model: Path) -> None:
+    assert ModelRunner(model).spec == SPEC
+
+
+def test_the_graph_is_plain(model: Path) -> None:
+    graph = onnx.load(str(model))
+    assert {entry.domain for entry in graph.opset_import} == {""}
+    assert [i.name for i in graph.graph.input] == ["frames"]
+    assert [o.name for o in graph.graph.output] == ["keypoints"]
+    output = graph.graph.output[0].type.tensor_type.shape.dim
+    assert [d.dim_value for d in output[1:]] == [1, 3, 3]
+    # Convolutions with TensorFlow's padding carry constants, not shapes computed while running.
+    assert sum(node.op_type == "Shape" for node in graph.graph.node) < 40
+
+
+def test_a_graph_of_another_network_is_refused(model: Path, images: list[NDArray[np.uint8]]) -> None:
+    torch.manual_seed(1)
+    other = build_network(NetworkConfig(keypoints=3, width=16), "imagenet").eval()
+    with pytest.raises(ParityError, match=r"differs from the network by .* nothing was written"):
+        check_parity(other, model, images)
+
+
+def test_checkpoint_becomes_the_same_model(
+    network: PoseNetwork, model: Path, images: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "best.ckpt", Checkpoint(SPEC, network.config, network.state_dict()))
+    assert read_checkpoint(tmp_path / "best.ckpt").spec == SPEC
+    export(tmp_path / "best.ckpt", tmp_path / "again.onnx", None)
+    np.testing.assert_allclose(ModelRunner(tmp_path / "again.onnx").predict(images), ModelRunner(model).predict(images))
+
+
+def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(InvalidInputError, match="is no checkpoint of `poseloop train`"):
+        export(tmp_path / "other.ckpt", tmp_path / "x.onnx", None)
+    with pytest.raises(InvalidInputError, match=r"ends in \.onnx"):
+        export(tmp_path / "other.ckpt", tmp_path / "x.pt", None)
+    assert not (tmp_path / "x.onnx").exists()

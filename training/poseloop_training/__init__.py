@@ -1,0 +1,1 @@
+"""poseloop_training"""

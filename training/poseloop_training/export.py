@@ -1,0 +1,159 @@
+"""Export: the network as one self-describing ONNX file, checked against PyTorch on real frames before it is kept."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from poseloop.errors import PoseloopError
+from poseloop.images import guess_format, to_model_color
+from poseloop.types import MODEL_METADATA_KEY, ModelSpec
+
+from poseloop_training.image_source import ImageFile, read_image
+from poseloop_training.model_runner import ModelRunner
+from poseloop_training.network import PoseNetwork
+
+# In fp32 the runtime's sums differ from PyTorch's in their last bits only; a hundredth of a pixel is a wrong graph.
+MOST_DIFFERENCE_PX = 0.01
+MOST_CONFIDENCE_DIFFERENCE = 1e-3
+OPSET = 17
+# Logits. Which of two cells this close to each other is the best, the last bits decide.
+TIE = 1e-4
+
+
+class ParityError(PoseloopError):
+    """The exported graph gives other keypoints than the network it was made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Largest differences between ONNX Runtime and PyTorch, over all frames and keypoints."""
+
+    frames: int
+    sizes: tuple[tuple[int, int], ...]
+    largest_px: float
+    largest_confidence: float
+
+
+def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray[np.uint8]], out: Path) -> Parity:
+    """Write a model file, if it agrees with the network.
+
+    Args:
+        network: trained.
+        spec: the description to put into it.
+        images: real frames, uint8 ``(height, width, channels)``; they are also checked cut to odd sizes.
+        out: the file, replaced when the check has passed and not before.
+
+    Raises:
+        ParityError: a keypoint differs by more than 0.01 px.
+    """
+    network = network.eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
+        partial = Path(folder) / out.name
+        _write_graph(network, images[0], partial)
+        _describe(partial, spec)
+        parity = check_parity(network, partial, images)
+        partial.replace(out)
+    return parity
+
+
+def parity_images(spec: ModelSpec, file: Path | None) -> list[NDArray[np.uint8]]:
+    """Return what to check an exported graph on: this image, or smooth noise of the model's native size.
+
+    Raises:
+        InvalidInputError: the image can't be read.
+    """
+    if file is not None:
+        pixels = read_image(ImageFile(file))
+        return [to_model_color(pixels, guess_format(pixels), spec.color)]
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (2, spec.native_height // 16 + 2, spec.native_width // 16 + 2, spec.channels))
+    large = small.repeat(16, axis=1).repeat(16, axis=2)[:, : spec.native_height, : spec.native_width]
+    return list(large.astype(np.uint8))
+
+
+def check_parity(network: PoseNetwork, model: Path, images: Sequence[NDArray[np.uint8]]) -> Parity:
+    """Compare a model file with a network, on whole images and cut ones, one by one and two at once.
+
+    Raises:
+        ParityError: a keypoint differs by more than 0.01 px or its confidence by more than 0.001.
+    """
+    runner = ModelRunner(model)
+    batches = [image[None] for image in images]
+    odd = [
+        image[: max(image.shape[0] * 3 // 4 - 1, 32) | 1, : max(image.shape[1] * 2 // 3 - 1, 32) | 1]
+        for image in images
+    ]
+    batches += [image[None] for image in odd[:2]]
+    batches.append(np.stack([images[0], images[0][::-1, ::-1]]))
+    distance, confidence = 0.0, 0.0
+    for frames in batches:
+        expected, clear = _predict(network, frames)
+        difference = np.abs(runner.predict(list(frames)) - expected)
+        distance = max(distance, float(difference[clear, :2].max(initial=0.0)))
+        confidence = max(confidence, float(difference[..., 2].max()))
+    if not (distance <= MOST_DIFFERENCE_PX and confidence <= MOST_CONFIDENCE_DIFFERENCE):
+        raise ParityError(
+            f"the exported graph differs from the network by {distance:.4f} px and {confidence:.5f} in confidence, "
+            f"more than {MOST_DIFFERENCE_PX} px; nothing was written: install other versions of onnxruntime or torch "
+            "and run `poseloop export` on the checkpoint."
+        )
+    sizes = tuple(dict.fromkeys((frames.shape[2], frames.shape[1]) for frames in batches))
+    return Parity(sum(map(len, batches)), sizes, distance, confidence)
+
+
+@torch.inference_mode()
+def _predict(network: PoseNetwork, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the keypoints ``[N, 1, K, 3]`` and which of them have one best cell, ``[N, 1, K]``."""
+    given = torch.from_numpy(np.ascontiguousarray(frames))
+    best = network.maps(network.scaled(given)).heatmaps.flatten(2).topk(2, dim=-1).values
+    clear = (best[..., 0] - best[..., 1] > TIE).unsqueeze(1)
+    return network(given).numpy(), clear.numpy()
+
+
+def _write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> None:
+    # Batches of one are common in use and special to exporters: an example of two keeps the axis general.
+    example = torch.from_numpy(np.stack([image, image]))
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (example,),
+                str(path),
+                input_names=["frames"],
+                output_names=["keypoints"],
+                dynamic_axes={"frames": {0: "N", 1: "H", 2: "W"}, "keypoints": {0: "N"}},
+                opset_version=OPSET,
+                # The graph of the tracing exporter is the one that ONNX Runtime fuses best; see docs/model-format.md.
+                dynamo=False,
+            )
+    finally:
+        logger.setLevel(level)
+
+
+def _describe(path: Path, spec: ModelSpec) -> None:
+    model = onnx.load(str(path))
+    output = model.graph.output[0].type.tensor_type.shape
+    for axis, size in enumerate((None, spec.max_animals, len(spec.keypoints), 3)):
+        if size is not None:
+            output.dim[axis].Clear()
+            output.dim[axis].dim_value = size
+    entry = model.metadata_props.add()
+    entry.key, entry.value = MODEL_METADATA_KEY, spec.model_dump_json()
+    model.producer_name = "poseloop"
+    model.doc_string = "frames: uint8 [N, H, W, C] -> keypoints: float32 [N, A, K, 3] (x, y in pixels, confidence)"
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))

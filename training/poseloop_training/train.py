@@ -1,0 +1,289 @@
+"""One training run from labels to a model file: split, network, loop, test errors, export, run folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from poseloop.types import DecodeSpec, ModelSpec, TrainingRecord
+from torch import Tensor
+
+from poseloop_training.augment import Augmentation
+from poseloop_training.callbacks import Progress
+from poseloop_training.checkpoint import Checkpoint, describe, write_checkpoint
+from poseloop_training.dataset import PoseDataset
+from poseloop_training.drawing import draw_worst
+from poseloop_training.evaluate import EvaluationResult, Predict, evaluate_predictions
+from poseloop_training.export import Parity, export_model
+from poseloop_training.fit import FitOutcome, PoseTraining, fit
+from poseloop_training.frames import TrainingFrames
+from poseloop_training.initialise import build_network
+from poseloop_training.network import NetworkConfig, PoseNetwork
+from poseloop_training.run_folder import RunFolder
+from poseloop_training.settings import (
+    TrainSettings,
+    choose_network,
+    choose_window,
+    native_size,
+    refuse_unsuitable,
+    swap_indices,
+)
+from poseloop_training.split import Split
+from poseloop_training.tuning import keep_freed_memory
+
+# What comes after training besides predicting the test frames: export, parity check, drawing.
+FINISH_SECONDS = 20.0
+# However short the time limit is, this part of it is for training.
+LEAST_TRAINING_PART = 0.5
+PARITY_FRAMES = 4
+PACKAGES = ("poseloop", "torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the user calls the model: its name and the licence it is passed on under."""
+
+    name: str
+    license: str = "unspecified"
+
+
+@dataclass(frozen=True, slots=True)
+class Hashes:
+    """SHA-256 of all labels and of the training images."""
+
+    labels: str
+    images: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainOutcome:
+    """What a run made.
+
+    Attributes:
+        spec: the description inside the model file.
+        test: predictions on the test frames; None where none were held out.
+        fit: how the loop ended.
+        parity: of the model file with the network.
+        seconds: wall time of the whole run.
+    """
+
+    model: Path
+    run: RunFolder
+    spec: ModelSpec
+    config: NetworkConfig
+    test: EvaluationResult | None
+    fit: FitOutcome
+    parity: Parity
+    seconds: float
+
+
+def train(
+    dataset: PoseDataset,
+    split: Split,
+    settings: TrainSettings,
+    identity: Identity,
+    out: Path,
+    run: RunFolder,
+    *,
+    started: float,
+    resume: bool = False,
+    bars: Sequence[pl.Callback] = (),
+) -> TrainOutcome:
+    """Train a model and write it with its run folder.
+
+    Args:
+        dataset: checked, of one animal a frame.
+        split: of its frames; the test frames are looked at once, when training is over.
+        settings: of the run.
+        identity: name and licence of the model.
+        out: the model file.
+        run: the run folder.
+        started: when the command began, on ``time.monotonic()``: the time limit counts from there.
+        resume: go on from the run folder's last.ckpt.
+        bars: what shows the progress.
+
+    Raises:
+        InvalidInputError: the dataset or settings can't be trained with.
+        ParityError: the exported graph differs from the network.
+    """
+    refuse_unsuitable(dataset)
+    keep_freed_memory()
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    config = choose_network(settings, dataset)
+    network = build_network(config, settings.init)
+    network.to(memory_format=torch.channels_last)
+    spec = _spec(dataset, identity, config)
+    hashes = Hashes(dataset.labels_sha256(), dataset.images_sha256(split.train))
+    run.write_plan(settings, split, hashes.labels)
+    progress = Progress(_deadline(settings, dataset, split, network, started))
+    training = PoseTraining(network, settings, progress, describe(spec, config))
+    outcome = fit(
+        training,
+        _training_frames(dataset, split, settings, config),
+        _validator(dataset, split),
+        settings,
+        run.path,
+        keep_best=lambda weights: write_checkpoint(run.best, Checkpoint(spec, config, weights)),
+        resume=run.last if resume else None,
+        bars=bars,
+    )
+    network.load_state_dict(outcome.weights)
+    network.cpu().eval()
+    test = _test(dataset, split, network)
+    record = _record(dataset, hashes, split, settings, config, outcome, progress)
+    spec = spec.model_copy(update={"training": record, "test_errors": test.test_errors() if test else None})
+    write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
+    parity = export_model(network, spec, _parity_images(dataset, split, config), out)
+    _write_results(run, dataset, test, parity, progress, outcome, spec)
+    return TrainOutcome(out, run, spec, config, test, outcome, parity, time.monotonic() - started)
+
+
+def predictor(network: PoseNetwork) -> Predict:
+    """Return what predicts images of one size, for `evaluate_predictions`."""
+
+    @torch.inference_mode()
+    def predict(images: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        frames: Tensor = torch.from_numpy(np.stack(images)).to(network.gain.device)
+        found: np.ndarray[Any, np.dtype[np.float32]] = network(frames).cpu().numpy()
+        return found
+
+    return predict
+
+
+def _training_frames(
+    dataset: PoseDataset, split: Split, settings: TrainSettings, config: NetworkConfig
+) -> TrainingFrames:
+    # Mirrored frames need to know which keypoints a mirror exchanges.
+    changes = settings.augmentation(flip=settings.flip and bool(dataset.swap_pairs))
+    window = choose_window(settings, config, dataset)
+    augmentation = Augmentation(changes, window, swap_indices(dataset), config.channels)
+    return TrainingFrames(dataset, _labelled(dataset, split.train), config, augmentation)
+
+
+def _validator(dataset: PoseDataset, split: Split) -> Any:
+    frames = _labelled(dataset, split.validation)
+    if not frames:
+        return None
+
+    def validate(network: PoseNetwork) -> float:
+        result = evaluate_predictions(dataset, frames, predictor(network), color=network.config.color)
+        return result.summary.mean_px
+
+    return validate
+
+
+def _test(dataset: PoseDataset, split: Split, network: PoseNetwork) -> EvaluationResult | None:
+    if not _labelled(dataset, split.test):
+        return None
+    return evaluate_predictions(dataset, split.test, predictor(network), color=network.config.color)
+
+
+def _labelled(dataset: PoseDataset, indices: Sequence[int]) -> tuple[int, ...]:
+    return tuple(index for index in indices if dataset.samples[index].labelled.any())
+
+
+def _deadline(
+    settings: TrainSettings, dataset: PoseDataset, split: Split, network: PoseNetwork, started: float
+) -> float | None:
+    """Return when training has to end so that the whole command keeps the time limit."""
+    if settings.time_limit_s is None:
+        return None
+    predict, image = predictor(network.eval()), dataset.load_image(split.train[0], network.config.color)
+    predict([image])
+    before = time.monotonic()
+    predict([image])
+    now = time.monotonic()
+    finish = FINISH_SECONDS + 1.5 * (len(split.test) + len(split.validation)) * (now - before)
+    end = started + settings.time_limit_s
+    return max(end - finish, now + LEAST_TRAINING_PART * (end - now))
+
+
+def _spec(dataset: PoseDataset, identity: Identity, config: NetworkConfig) -> ModelSpec:
+    width, height = native_size(dataset)
+    return ModelSpec(
+        name=identity.name,
+        keypoints=list(dataset.keypoint_names),
+        skeleton=list(dataset.skeleton),
+        swap_pairs=list(dataset.swap_pairs),
+        color=config.color,
+        native_width=width,
+        native_height=height,
+        license=identity.license,
+        decode=DecodeSpec(kind="heatmap_offset", input_scale=config.input_scale, stride=config.stride),
+        created_by=f"poseloop {_version('poseloop')}",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _record(
+    dataset: PoseDataset,
+    hashes: Hashes,
+    split: Split,
+    settings: TrainSettings,
+    config: NetworkConfig,
+    outcome: FitOutcome,
+    progress: Progress,
+) -> TrainingRecord:
+    return TrainingRecord(
+        dataset=dataset.name,
+        train_frames=len(split.train),
+        validation_frames=len(split.validation),
+        test_frames=len(split.test),
+        labels_sha256=hashes.labels,
+        images_sha256=hashes.images,
+        backbone=config.backbone,
+        initialisation=settings.init,
+        epochs=outcome.epochs,
+        seconds=round(progress.seconds, 1),
+        seed=settings.seed,
+        settings=settings.model_dump(exclude={"backbone", "init", "seed"}),
+        versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _parity_images(dataset: PoseDataset, split: Split, config: NetworkConfig) -> list[Any]:
+    frames = (split.test or split.train)[:PARITY_FRAMES]
+    return [dataset.load_image(index, config.color) for index in frames]
+
+
+def _write_results(
+    run: RunFolder,
+    dataset: PoseDataset,
+    test: EvaluationResult | None,
+    parity: Parity,
+    progress: Progress,
+    outcome: FitOutcome,
+    spec: ModelSpec,
+) -> None:
+    run.write_metrics(
+        {
+            "test": test.to_json() if test else None,
+            "validation_error_px": min(
+                (p.validation_error_px for p in progress.history if p.validation_error_px is not None), default=None
+            ),
+            "parity": asdict(parity),
+            "interrupted": outcome.interrupted,
+            "stopped_early": outcome.stopped_early,
+            "training": spec.training.model_dump() if spec.training else None,
+            "history": [asdict(point) for point in progress.history],
+        }
+    )
+    run.draw_curves(progress.history)
+    if test is not None:
+        draw_worst(test, dataset, run.path / "worst")

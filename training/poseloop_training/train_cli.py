@@ -1,0 +1,299 @@
+"""`poseloop train` and `poseloop export`."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from poseloop.errors import InvalidInputError
+from rich.console import Console
+from rich.markup import escape
+
+from poseloop_training.tuning import share_the_processor
+
+if TYPE_CHECKING:
+    from poseloop_training.dataset import PoseDataset
+    from poseloop_training.settings import TrainSettings
+    from poseloop_training.split import Split
+    from poseloop_training.train import TrainOutcome
+
+# The time limit is for the whole command; starting the program has cost about its processor time until here.
+_STARTED = time.monotonic() - time.process_time()
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 60.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands `train` and `export`."""
+    app.command("train")(train)
+    app.command("export")(export)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of "90s", "10m", "1.5h", "1h30m" or "10" (minutes).
+
+    Raises:
+        InvalidInputError: it is none of these, or not more than nothing.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    rest = re.sub(r"(\d+(?:\.\d+)?)\s*([smh]?)", "", text.strip().lower()).strip()
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if rest or not parts or seconds <= 0 or (len(parts) > 1 and not all(unit for _, unit in parts)):
+        raise InvalidInputError(f"{text!r} is no time; write for example 90s, 10m or 1h30m.")
+    return seconds
+
+
+def train(
+    project: Annotated[
+        Path,
+        typer.Argument(
+            help="Labels: DeepLabCut project folder or CollectedData file, SLEAP .slp, COCO .json.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.onnx"),
+    time_limit: Annotated[
+        str | None,
+        typer.Option(help="For the whole command: 90s, 10m, 1h30m. The schedule ends with it.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training frames, or 250 batches of them.", show_default=False)
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Any timm network with feature maps. [default: tf_efficientnet_lite0]", show_default=False),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="First weights: imagenet, none or a file. [default: imagenet]", show_default=False),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Network pixels a heatmap cell. [default: 4]", show_default=False)
+    ] = None,
+    most_stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Leave out the backbone's layers beyond this stride: 8 is faster, 32 sees more. [default: 16]",
+            show_default=False,
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Channels of the feature pyramid. [default: 64]", show_default=False)
+    ] = None,
+    input_scale: Annotated[
+        float | None,
+        typer.Option(help="Network pixels a frame pixel. [default: from the frames and animals]", show_default=False),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of a training window in network pixels. [default: from the animals]", show_default=False
+        ),
+    ] = None,
+    color: Annotated[
+        Literal["gray", "rgb"] | None, typer.Option(help="[default: from the images]", show_default=False)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 8]", show_default=False)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: 0.002]", show_default=False)] = None,
+    rotation: Annotated[
+        float | None, typer.Option(help="Largest angle of augmentation, degrees. [default: 180]", show_default=False)
+    ] = None,
+    zoom_out: Annotated[
+        float | None, typer.Option(help="Least size of an augmented frame. [default: 0.75]", show_default=False)
+    ] = None,
+    zoom_in: Annotated[
+        float | None, typer.Option(help="Largest size of an augmented frame. [default: 1.3]", show_default=False)
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option(help="Mirror frames, where swap pairs are known. [default: flip]", show_default=False)
+    ] = None,
+    swap: Annotated[
+        list[str] | None,
+        typer.Option(help="LEFT,RIGHT: keypoints a mirror exchanges; once a pair.", show_default=False),
+    ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(help="End when this part of the run brought no improvement. [default: 0.3]", show_default=False),
+    ] = None,
+    test_indices: Annotated[
+        Path | None,
+        typer.Option(help="File with the frames held out for the test, as for `evaluate`.", show_default=False),
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Part held out for the test otherwise. [default: 0.2]", show_default=False)
+    ] = None,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(help="Part of the others that chooses the best weights. [default: 0.1]", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="[default: the file's name]", show_default=False)] = None,
+    license: Annotated[str, typer.Option(help="Stands in the model file.")] = "unspecified",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="[default: NAME.run beside the model]", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Run folder to go on with, up to --epochs or for --time-limit.", show_default=False),
+    ] = None,
+) -> None:
+    """Train a model on labelled frames and export it as one file."""
+    given: dict[str, Any] = {
+        "backbone": backbone,
+        "init": init,
+        "stride": stride,
+        "most_stride": most_stride,
+        "width": width,
+        "input_scale": input_scale,
+        "window": window,
+        "color": color,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "rotation": rotation,
+        "zoom_out": zoom_out,
+        "zoom_in": zoom_in,
+        "flip": flip,
+        "patience": patience,
+        "test_fraction": test_fraction,
+        "validation_fraction": validation_fraction,
+        "seed": seed,
+        "epochs": epochs,
+        "time_limit_s": parse_duration(time_limit) if time_limit is not None else None,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    console = Console(stderr=True, highlight=False)
+    share_the_processor()
+    with console.status("Loading"):
+        # PyTorch and Lightning take seconds to import, and --help shall not wait for them.
+        from poseloop_training.run_folder import RunFolder
+        from poseloop_training.train import Identity
+        from poseloop_training.train import train as run_training
+
+    from poseloop_training.callbacks import ProgressBar
+
+    _check_out(out)
+    run = RunFolder(resume or run_dir or out.with_suffix(".run"))
+    identity = Identity(name or _model_name(out), license)
+    dataset = _dataset(project, swap, console)
+    settings, split = _plan(dataset, given, test_indices, run if resume else None)
+    _announce(dataset, split, console)
+    outcome = run_training(
+        dataset, split, settings, identity, out, run,
+        started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)],
+    )  # fmt: skip
+    _report(outcome, console)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt of a run folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.onnx"),
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A frame to check the graph on; noise of the native size if not given.", show_default=False),
+    ] = None,
+) -> None:
+    """Export a checkpoint as a model file, checked against PyTorch."""
+    from poseloop_training.checkpoint import read_checkpoint
+    from poseloop_training.export import export_model, parity_images
+
+    _check_out(out)
+    console = Console(stderr=True, highlight=False)
+    loaded = read_checkpoint(checkpoint)
+    parity = export_model(loaded.build(), loaded.spec, parity_images(loaded.spec, images), out)
+    console.print(f"{escape(str(out))} written; it agrees with PyTorch to {parity.largest_px:.5f} px.")
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".onnx":
+        raise InvalidInputError(f"--out {out}: a model file ends in .onnx; write --out {out.with_suffix('.onnx')}.")
+    if out.is_dir():
+        raise InvalidInputError(f"--out {out} is a folder; give the name of a file.")
+
+
+def _model_name(out: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", out.stem)[:64]
+
+
+def _dataset(project: Path, swap: list[str] | None, console: Console) -> PoseDataset:
+    from poseloop_training.dataset import load_dataset
+    from poseloop_training.problems import show_and_refuse
+
+    dataset = load_dataset(project)
+    show_and_refuse(dataset, console)
+    if not swap:
+        return dataset
+    pairs = [tuple(part.strip() for part in text.split(",")) for text in swap]
+    for text, pair in zip(swap, pairs, strict=True):
+        if len(pair) != 2:
+            raise InvalidInputError(f"--swap {text!r}: write two keypoints with a comma, as in leftear,rightear.")
+    return dataset.with_swap_pairs([(left, right) for left, right in pairs])
+
+
+def _plan(
+    dataset: PoseDataset, given: dict[str, Any], test_indices: Path | None, resumed: Any
+) -> tuple[TrainSettings, Split]:
+    from pydantic import ValidationError
+
+    from poseloop_training.indices import read_indices
+    from poseloop_training.settings import TrainSettings
+    from poseloop_training.split import split_frames
+
+    try:
+        if resumed is not None:
+            settings, split = resumed.read_plan(dataset.labels_sha256())
+            return _continued(settings, given), split
+        settings = TrainSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + "-".join(map(str, first["loc"])).replace("_", "-") if first["loc"] else "the options"
+        raise InvalidInputError(f"{option}: {first['msg']}; `poseloop train --help` lists the options.") from None
+    test = read_indices(test_indices, len(dataset)) if test_indices is not None else None
+    return settings, split_frames(
+        len(dataset),
+        test=test,
+        test_fraction=settings.test_fraction,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+    )
+
+
+def _continued(settings: TrainSettings, given: dict[str, Any]) -> TrainSettings:
+    changed = sorted(given.keys() - {"epochs", "time_limit_s", "patience"})
+    if changed:
+        raise InvalidInputError(
+            f"--{changed[0].replace('_', '-')} can't be changed with --resume, which goes on with the run's own "
+            "settings; leave it out, or train anew with --init RUN/best.ckpt."
+        )
+    from poseloop_training.settings import TrainSettings
+
+    bounds = {"epochs": None, "time_limit_s": None} if given.keys() & {"epochs", "time_limit_s"} else {}
+    return TrainSettings(**{**settings.model_dump(), **bounds, **given})
+
+
+def _announce(dataset: PoseDataset, split: Split, console: Console) -> None:
+    console.print(
+        f"{escape(dataset.name)}: {len(dataset.keypoint_names)} keypoints, {len(split.train)} frames to train on, "
+        f"{len(split.validation)} for validation, {len(split.test)} for the test."
+    )
+
+
+def _report(outcome: TrainOutcome, console: Console) -> None:
+    from poseloop_training.evaluate_cli import error_table
+
+    if outcome.test is not None:
+        Console(highlight=False).print(error_table(outcome.test))
+    if outcome.fit.interrupted:
+        console.print(
+            "Stopped by Ctrl-C: the model is the best so far; go on with "
+            f"--resume {escape(str(outcome.run.path))} and the same labels.",
+            soft_wrap=True,
+        )
+    elif outcome.fit.stopped_early:
+        console.print("Ended early: the validation error no longer improved.")
+    console.print(
+        f"{escape(str(outcome.model))}: {outcome.model.stat().st_size / 1e6:.1f} MB after {outcome.seconds / 60:.1f} "
+        f"minutes, {outcome.fit.epochs} epochs; it agrees with PyTorch to {outcome.parity.largest_px:.5f} px. "
+        f"Run folder: {escape(str(outcome.run.path))}",
+        soft_wrap=True,
+    )
