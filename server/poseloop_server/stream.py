@@ -104,13 +104,19 @@ class Stream:
     def answer(self, message: bytes | None) -> None:
         """Hand a reply, if there is one, to the call, and count the frame as done with; on the model's thread.
 
-        In this order: a stream that counts as drained has handed over every reply.
+        In this order: the reply's callback stands in the loop's queue before the stream can count as drained.
         """
         if message is not None:
             self.loop.call_soon_threadsafe(self.reply, message)
         self.answered += 1
         if self.waiters:
             self.loop.call_soon_threadsafe(self.progress.set)
+
+    async def drained(self) -> None:
+        """Wait on the loop until every frame received is dealt with and its reply given to the call."""
+        await self.wait_until(lambda: self.is_drained)
+        # The last replies' callbacks may still stand in the loop's queue; it runs them before it comes back here.
+        await asyncio.sleep(0)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait on the loop until the model's thread has made a condition true."""

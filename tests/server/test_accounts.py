@@ -30,6 +30,21 @@ def _stream(policy: Policy, capacity: int = 3) -> Stream:
     return Stream(identity, make_mailbox(policy, capacity), asyncio.new_event_loop(), lambda _: None)
 
 
+def test_a_stream_is_drained_only_once_its_last_reply_is_given_to_the_call() -> None:
+    async def run() -> list[bytes]:
+        replies: list[bytes] = []
+        identity = StreamIdentity("cam0", 1, "spot", Policy.LOSSLESS, True, "test")
+        stream = Stream(identity, make_mailbox(Policy.LOSSLESS, 3), asyncio.get_running_loop(), replies.append)
+        stream.put(_frame(0), ClientAccount(1))
+        stream.mailbox.take()
+        # As the model's thread does while the loop is busy with something else: the reply waits in the loop's queue.
+        stream.answer(b"pose")
+        await stream.drained()
+        return list(replies)
+
+    assert asyncio.run(run()) == [b"pose"]
+
+
 class Account(RuleBasedStateMachine):
     """The loop's side and the model's side of a stream, in any order."""
 

@@ -201,7 +201,7 @@ class GrpcFrames:
         """Let the frames that wait be dealt with, say so, and forget the stream."""
 
         async def retire() -> None:
-            await stream.wait_until(lambda: stream.is_drained)
+            await stream.drained()
             scheduler.remove(stream)
             self._table.remove(stream)
             self._events.closed(stream, reason)
