@@ -110,6 +110,15 @@ def test_same_seed_same_model(trained: Path, project: Path, tmp_path: Path) -> N
         torch.testing.assert_close(second[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
 
 
+def test_normalisations_learn_their_statistics_with_a_time_limit_too(project: Path, tmp_path: Path) -> None:
+    done = run(project, tmp_path / "mouse.onnx", "--epochs", "1", "--time-limit", "5m")
+    assert done.exit_code == 0, done.output
+    weights = read_checkpoint(tmp_path / "mouse.run/best.ckpt").weights
+    seen = {name: int(value) for name, value in weights.items() if name.endswith("num_batches_tracked")}
+    assert seen
+    assert min(seen.values()) > 0
+
+
 def test_resume_goes_on_from_the_last_epoch(trained: Path, project: Path, tmp_path: Path) -> None:
     folder = trained.with_suffix(".run")
     before = json.loads((folder / "metrics.json").read_text())

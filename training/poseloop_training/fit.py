@@ -73,6 +73,8 @@ class PoseTraining(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Start the clock of the schedule, which knows from here on how many epochs there are."""
+        # The trainer leaves modules in the mode that they come in, and measuring the deadline ran the network once.
+        self.network.train()
         self.progress.start(int(self.trainer.num_training_batches), self.trainer.max_epochs or -1)
 
     def on_train_batch_start(self, *_: Any) -> None:
