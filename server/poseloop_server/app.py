@@ -206,8 +206,8 @@ def tune_process() -> None:
     """Set the interpreter up for latency; for a process that does nothing but serve.
 
     The garbage collector does not look at what exists now again, and threads hand over the interpreter within 0.02 ms
-    where it would be 5 ms: so long the model's thread could wait for it after an inference (docs/performance.md). OpenCV
-    converts colours on the thread that asks: a frame is too small to be worth waking others.
+    where it would be 5 ms: so long could the model's thread wait for it after an inference (docs/performance.md).
+    OpenCV converts colours on the thread that asks: a frame is too small to be worth waking others.
     """
     import cv2
 
