@@ -31,17 +31,19 @@ class IncomingFrame:
         captured_ns: when it was captured, converted to the server's clock.
         captured_client_ns: the same on the client's clock.
         clock_uncertainty_ns: ``captured_ns`` is off by no more.
+        owner: keeps the memory of ``data`` where that is not its own.
     """
 
     sequence: int
     width: int
     height: int
     format: PixelFormat
-    data: bytes
+    data: bytes | memoryview
     received_ns: int
     captured_ns: int
     captured_client_ns: int
     clock_uncertainty_ns: int
+    owner: object = None
 
 
 def to_image(frame: IncomingFrame, color: Color) -> NDArray[np.uint8]:

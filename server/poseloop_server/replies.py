@@ -13,7 +13,7 @@ from poseloop_server.wire import counters_to_wire, length_delimited_tag, varint
 _POSE = length_delimited_tag(pb.TrackReply.POSE_FIELD_NUMBER)
 
 
-def opened(stream: Stream, spec: ModelSpec, server_id: str, window: int) -> bytes:
+def opened(stream: Stream, spec: ModelSpec, server_id: str, window: int, shared_memory: str) -> bytes:
     """Tell the client that its stream is open."""
     message = pb.TrackReply()
     message.opened.server_id = server_id
@@ -21,6 +21,7 @@ def opened(stream: Stream, spec: ModelSpec, server_id: str, window: int) -> byte
     message.opened.clock_id = clock_id()
     message.opened.window = window
     message.opened.model_spec = spec.model_dump_json()
+    message.opened.shared_memory = shared_memory
     return message.SerializeToString()
 
 

@@ -95,6 +95,7 @@ class Scheduler:
                 _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
+            del frame  # it may lie in memory that its stream shares with its sender
 
     def _serve(self, member: _Member, frame: IncomingFrame) -> None:
         """Turn one frame into a pose; what fails on it stays with it."""

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     window_lossless_frames: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="Unpublished frames that a lossless client may have on the way or waiting here."
     )
+    shared_memory: bool = Field(
+        True, description="Whether clients of this host and user may hand frames over through shared memory."
+    )
     max_message_mib: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Largest gRPC message taken, in MiB.")
     max_frame_pixels: Annotated[int, Field(ge=1)] = Field(
         36_000_000, description="Largest width x height taken; a JPEG is checked before it is decoded."

@@ -113,9 +113,9 @@ def test_refusals_carry_code_and_field(server: Any) -> None:
 def test_a_frame_that_the_server_refuses_ends_the_stream_with_its_sentence(
     server: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
-    from poseloop import flow
+    from poseloop import transport
 
-    monkeypatch.setattr(flow, "frame_message", lambda header, data: _message_without_data(header))
+    monkeypatch.setattr(transport, "frame_message", lambda header, data: _message_without_data(header))
     with poseloop.connect(server.address) as connection:
         sender = connection.sender("cam0")
         sender.send(image(0))

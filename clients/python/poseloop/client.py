@@ -16,7 +16,7 @@ from poseloop.link import Listeners, Reconnection
 from poseloop.messages import model_info_from_wire, stream_info_from_wire
 from poseloop.sender import Encoding, FrameSender, SenderSettings, parse_policy
 from poseloop.tracking import Image, PoseQueue, Tracking
-from poseloop.transport import ConnectionBrokenError, error_of, open_channel, wait_until_ready
+from poseloop.transport import ConnectionBrokenError, Transport, error_of, open_channel, wait_until_ready
 from poseloop.types import ModelInfo, Policy, Pose, StreamInfo
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
@@ -34,12 +34,15 @@ class TrackOptions(TypedDict, total=False):
     encoding: ``"raw"`` (the default), or ``"jpeg"``, which suits slow networks and needs the camera extra.
     jpeg_quality: libjpeg's, 1 to 100; 90 unless given.
     reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
+    transport: ``"auto"`` (the default) hands frames over through shared memory where the server is on this host and
+        offers it, and over gRPC elsewhere; ``"grpc"`` and ``"local"`` insist.
     on_reconnect: called with each `Reconnection`, on the sender's thread; they are logged in any case.
     """
 
     encoding: Encoding
     jpeg_quality: int
     reconnect_s: float
+    transport: Transport
     on_reconnect: Callable[[Reconnection], None]
 
 
@@ -95,6 +98,7 @@ class Server:
             return_poses=options.get("on_pose") is not None,
             timeout_s=self._timeout_s,
             reconnect_s=options.get("reconnect_s", math.inf),
+            transport=options.get("transport", "auto"),
         )
         listeners = Listeners(options.get("on_pose"), options.get("on_reconnect"), options.get("on_end"))
         return FrameSender(settings, self.address, listeners)

@@ -36,7 +36,7 @@ EXTRAS = {
         commands=("serve", "track", "demo", "bench"),
         modules=(
             "onnxruntime", "cv2", "simplejpeg", "grpc_health", "grpc_reflection", "prometheus_client", "psutil", "yaml",
-            "pandas", "tables", "matplotlib",
+            "pandas", "tables", "matplotlib", "iceoryx2",
         ),
     ),
     "training": Extra(

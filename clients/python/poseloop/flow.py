@@ -15,10 +15,10 @@ from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
 from poseloop.errors import InvalidInputError
 from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
 from poseloop.outbox import Break, Outbox, Outgoing
-from poseloop.transport import GrpcConnection
+from poseloop.transport import Connection
 from poseloop.types import Counters, Policy
 from poseloop.v1 import poseloop_pb2 as pb
-from poseloop.wire import FrameData, frame_message
+from poseloop.wire import FrameData
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Flow:
         self._compress = compress
         self._changed = threading.Condition()
         self._outbox: Outbox[FrameData] = Outbox(policy)
-        self._connection: GrpcConnection | None = None
+        self._connection: Connection | None = None
         self._clock: OffsetEstimator | None = None
         self._sent_ns: dict[int, int] = {}
         self._last_answer_ns = 0
@@ -97,7 +97,7 @@ class Flow:
             self._pump()
             return sequence
 
-    def opened(self, connection: GrpcConnection, window: int, clock: OffsetEstimator | None) -> None:
+    def opened(self, connection: Connection, window: int, clock: OffsetEstimator | None) -> None:
         """Let frames go to this connection; ``clock`` is None where the server shares our clock."""
         with self._changed:
             self._outbox.opened(window)
@@ -199,9 +199,9 @@ class Flow:
         while self._connection is not None and (outgoing := self._outbox.take()) is not None:
             if self._outbox.unacknowledged == 1:
                 self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
-            self._connection.send(self._message(outgoing))
+            self._connection.send(*self._message(outgoing))
 
-    def _message(self, outgoing: Outgoing[FrameData]) -> bytes:
+    def _message(self, outgoing: Outgoing[FrameData]) -> tuple[pb.Frame, memoryview]:
         frame = outgoing.payload if self._compress is None else self._compress(outgoing.payload)
         client, clock = outgoing.counters, self._clock_now()
         sent_ns = self._sent_ns[outgoing.sequence] = now_ns()
@@ -218,4 +218,4 @@ class Flow:
             clock_offset_ns=clock.offset_ns,
             clock_uncertainty_ns=clock.uncertainty_ns,
         )
-        return frame_message(header, frame.data)
+        return header, frame.data

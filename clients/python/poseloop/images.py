@@ -41,8 +41,7 @@ def _converted(image: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:
     """Convert with OpenCV, which takes a twentieth of NumPy's time; whoever runs a model has it installed."""
     import cv2
 
-    converted: NDArray[np.uint8] = cv2.cvtColor(image, getattr(cv2, how))
-    return converted
+    return np.asarray(cv2.cvtColor(image, getattr(cv2, how)), np.uint8)
 
 
 def guess_format(image: NDArray[np.uint8]) -> PixelFormat:

@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from poseloop.clock import OffsetEstimator, clock_id, now_ns
 from poseloop.errors import RequestRefusedError, ServerUnavailableError
 from poseloop.flow import Flow
+from poseloop.local import LocalTransportError
 from poseloop.messages import pose_from_wire
 from poseloop.outbox import Break
-from poseloop.transport import Backoff, ConnectionBrokenError, GrpcConnection, measure_clock
+from poseloop.transport import (
+    Backoff,
+    Connection,
+    ConnectionBrokenError,
+    GrpcConnection,
+    LocalConnection,
+    Transport,
+    measure_clock,
+)
 from poseloop.types import Counters, ModelSpec, Pose
 from poseloop.v1 import poseloop_pb2 as pb
 
@@ -74,10 +83,17 @@ class Link:
     """The thread behind one `FrameSender`."""
 
     def __init__(
-        self, address: str, opening: pb.OpenStream, flow: Flow, reconnect_s: float, listeners: Listeners
+        self,
+        address: str,
+        opening: pb.OpenStream,
+        flow: Flow,
+        reconnect_s: float,
+        listeners: Listeners,
+        transport: Transport = "auto",
     ) -> None:
         self._address = address
         self._opening = opening
+        self._asked = transport
         self._flow = flow
         self._reconnect_s = reconnect_s
         self._listeners = listeners
@@ -85,10 +101,16 @@ class Link:
         self._broken: _Broken | None = None
         self._server_id = ""
         self._dialled: GrpcConnection | None = None
+        self._frames_go: Connection | None = None
         self._aborted = False
         self.model_spec: ModelSpec | None = None
         self._thread = threading.Thread(target=self._run, name=f"poseloop-{opening.stream}", daemon=True)
         self._thread.start()
+
+    @property
+    def transport(self) -> Transport:
+        """How frames travel, or would if there were a connection."""
+        return "local" if isinstance(self._frames_go, LocalConnection) else "grpc"
 
     def abort(self) -> None:
         """Drop the connection and end the thread."""
@@ -124,6 +146,8 @@ class Link:
                 reason = str(refusal)
             finally:
                 connection.close()
+                if self._frames_go is not None:
+                    self._frames_go.close()
             self._note_break(reason)
 
     def _may_linger(self) -> bool:
@@ -171,7 +195,8 @@ class Link:
             clock = OffsetEstimator()
             measure_clock(connection.channel, clock)
         before = self._flow.counters
-        self._flow.opened(connection, opened.window, clock)
+        self._frames_go = self._way_of_frames(connection, opened)
+        self._flow.opened(self._frames_go, opened.window, clock)
         broken, self._broken = self._broken, None
         if broken is None:
             return
@@ -186,6 +211,23 @@ class Link:
         log.warning("%s", reconnection)
         if self._listeners.reconnection is not None:
             self._listeners.reconnection(reconnection)
+
+    def _way_of_frames(self, call: GrpcConnection, opened: pb.Opened) -> Connection:
+        """Return what frames go through: shared memory where the server offers it and this process can attach to it."""
+        if not opened.shared_memory:
+            if self._asked == "local":
+                raise LocalTransportError(
+                    f"the local transport was asked for, but the server at {self._address} offers no shared memory: it "
+                    "runs on another host, without iceoryx2, or with shared_memory off; use --transport auto."
+                )
+            return call
+        try:
+            return LocalConnection(call, opened.shared_memory)
+        except LocalTransportError as error:
+            if self._asked == "local":
+                raise
+            log.warning("stream %s: %s; frames go over gRPC", self._opening.stream, error)
+            return call
 
     def _note_break(self, reason: str) -> None:
         if self._aborted or (self._flow.closing and self._flow.idle):

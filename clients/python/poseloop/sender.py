@@ -12,15 +12,15 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from poseloop import jpeg
+from poseloop import jpeg, local
 from poseloop.addresses import check_stream
 from poseloop.clock import ClockOffset, clock_id, now_ns
-from poseloop.errors import InvalidInputError, ServerUnavailableError
+from poseloop.errors import InvalidInputError, MissingExtraError, ServerUnavailableError
 from poseloop.flow import Flow
 from poseloop.images import guess_format
 from poseloop.link import Link, Listeners
 from poseloop.messages import POLICY_TO_WIRE
-from poseloop.transport import unavailable
+from poseloop.transport import Transport, unavailable
 from poseloop.types import Counters, Frame, ModelSpec, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData
@@ -55,6 +55,7 @@ class SenderSettings:
         return_poses: whether the server answers with the poses themselves, beside publishing them.
         timeout_s: how long opening the stream may take.
         reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
+        transport: how frames travel: ``"grpc"``, ``"local"`` (shared memory of this host) or ``"auto"``.
     """
 
     stream: str
@@ -65,9 +66,16 @@ class SenderSettings:
     return_poses: bool = False
     timeout_s: float = 10.0
     reconnect_s: float = math.inf
+    transport: Transport = "auto"
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
+        if self.transport not in get_args(Transport):
+            raise InvalidInputError(
+                f"transport {self.transport!r} is unknown; use one of {', '.join(get_args(Transport))}"
+            )
+        if self.transport == "local" and not local.is_installed():
+            raise MissingExtraError("The local transport", "local")
         if self.encoding not in get_args(Encoding):
             raise InvalidInputError(
                 f"encoding {self.encoding!r} is unknown; use one of {', '.join(get_args(Encoding))}"
@@ -85,6 +93,7 @@ class SenderSettings:
             policy=POLICY_TO_WIRE[self.policy],
             return_poses=self.return_poses,
             clock_id=clock_id(),
+            shared_memory=self.transport != "grpc" and local.is_installed(),
         )
 
     def compression(self) -> Callable[[FrameData], FrameData] | None:
@@ -108,7 +117,7 @@ class FrameSender:
         self._settings = settings
         self._policy = settings.policy
         self._flow = Flow(settings.stream, self._policy, settings.compression())
-        self._link = Link(address, settings.opening(), self._flow, settings.reconnect_s, listeners)
+        self._link = Link(address, settings.opening(), self._flow, settings.reconnect_s, listeners, settings.transport)
         opened = False
         try:
             opened = self._flow.wait_until_open(settings.timeout_s)
@@ -132,6 +141,11 @@ class FrameSender:
     def model_spec(self) -> ModelSpec | None:
         """The description of the model that the frames go to."""
         return self._link.model_spec
+
+    @property
+    def transport(self) -> Transport:
+        """How frames travel now: ``"grpc"`` or ``"local"``."""
+        return self._link.transport
 
     @property
     def connected(self) -> bool:

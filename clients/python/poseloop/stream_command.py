@@ -18,6 +18,7 @@ from poseloop.link import Reconnection
 from poseloop.output import JsonOption, console, until_told_to_stop, write_json
 from poseloop.sender import Encoding, FrameSender
 from poseloop.sources import Source, Speed, open_source
+from poseloop.transport import Transport
 from poseloop.types import Counters, Policy
 
 
@@ -77,6 +78,10 @@ def stream(
     model: Annotated[str, typer.Option(help="A loaded model's name; not needed where the server has one.")] = "",
     policy: Annotated[Policy, typer.Option(help="live: newest frame wins. lossless: the source waits.")] = Policy.LIVE,
     encode: Annotated[Encoding, typer.Option(help="How frames travel.")] = "raw",
+    transport: Annotated[
+        Transport,
+        typer.Option(help="local: through shared memory, on the server's host. auto: where that can be."),
+    ] = "auto",
     fps: Annotated[float | None, typer.Option(help="Frames a second; the source's own unless given.")] = None,
     speed: Annotated[Speed, typer.Option(help="max: as fast as frames are taken.")] = "realtime",
     loop: Annotated[bool, typer.Option("--loop", help="Begin a video again at its end.")] = False,
@@ -88,7 +93,9 @@ def stream(
     with (
         open_source(source, fps=fps, speed=speed, loop=loop) as opened,
         connect(server) as connection,
-        connection.sender(name, model, policy, encoding=encode, on_reconnect=reconnections.append) as sender,
+        connection.sender(
+            name, model, policy, encoding=encode, transport=transport, on_reconnect=reconnections.append
+        ) as sender,
     ):
         status = StreamStatus(sender, opened)
         status.reconnections = reconnections

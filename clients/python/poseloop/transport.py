@@ -6,16 +6,21 @@ import logging
 import math
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import grpc
 
 from poseloop.clock import OffsetEstimator, now_ns
 from poseloop.errors import PoseloopError, RequestRefusedError, ServerUnavailableError
+from poseloop.local import FramePort, LocalTransportError
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
+from poseloop.wire import frame_message
 
 log = logging.getLogger(__name__)
+
+Transport = Literal["auto", "grpc", "local"]
+"""How frames travel; auto: through shared memory where server and client share a host, else over gRPC."""
 
 FIELD_METADATA_KEY = "poseloop-field"
 """Trailing metadata in which a server names the field of a request that it refuses."""
@@ -106,9 +111,9 @@ class GrpcConnection:
         )
         self._call = track(iter(self._outgoing.get, None))
 
-    def send(self, message: bytes) -> None:
-        """Hand over one serialised `FrameMessage`; never blocks."""
-        self._outgoing.put(message)
+    def send(self, header: pb.Frame, data: memoryview) -> None:
+        """Hand over a frame, whose ``header`` has no data; copies the data and never blocks."""
+        self._outgoing.put(frame_message(header, data))
 
     def finish(self) -> None:
         """Say that no more frames will come; the server answers what is in flight, then ends the replies."""
@@ -131,6 +136,41 @@ class GrpcConnection:
         self._outgoing.put(None)  # ends gRPC's thread that waits for the next message
         self._call.cancel()  # type: ignore[no-untyped-call]
         self.channel.close()
+
+
+class LocalConnection:
+    """A `Track` call whose frames go through shared memory; everything else stays with the call.
+
+    Raises:
+        LocalTransportError: this process can't attach to the memory that the server offers.
+    """
+
+    def __init__(self, call: GrpcConnection, service: str) -> None:
+        self._call = call
+        self._port = FramePort(service)
+
+    def send(self, header: pb.Frame, data: memoryview) -> None:
+        """Leave a frame, whose ``header`` has no data, in the shared memory; copies the data and never blocks.
+
+        Where that fails the call is ended, and why is heard from its replies: the server may have refused a frame.
+        """
+        try:
+            self._port.send(header, data)
+        except LocalTransportError as error:
+            log.info("%s", error)
+            self._call.finish()
+
+    def finish(self) -> None:
+        """Say that no more frames will come."""
+        self._call.finish()
+
+    def close(self) -> None:
+        """Drop the connection, whatever is in flight."""
+        self._call.close()
+        self._port.close()
+
+
+Connection = GrpcConnection | LocalConnection
 
 
 class Backoff:

@@ -8,23 +8,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
-from poseloop.clock import now_ns
+from poseloop import local
+from poseloop.clock import clock_id, now_ns
 from poseloop.messages import POLICY_FROM_WIRE
 from poseloop.types import Policy
 from poseloop.v1 import poseloop_pb2 as pb
 
 from poseloop_server import replies
 from poseloop_server.events import Events
+from poseloop_server.frames import IncomingFrame
+from poseloop_server.ingest.local_frames import LocalFrames
 from poseloop_server.ingest.wire_frames import FrameGate, read_open
 from poseloop_server.refusal import RefusedError, invalid, unavailable
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
 from poseloop_server.settings import Settings
-from poseloop_server.stream import Stream, StreamIdentity, make_mailbox
+from poseloop_server.stream import ClientAccount, Stream, StreamIdentity, make_mailbox
 from poseloop_server.stream_table import StreamTable
 
 _log = logging.getLogger(__name__)
@@ -72,6 +77,46 @@ class _Outbox:
             _log.debug("the client no longer reads: %s", error)
 
 
+@dataclass(slots=True)
+class _Session:
+    """One open stream, and where its frames come from and its replies go."""
+
+    stream: Stream
+    scheduler: Scheduler
+    outbox: _Outbox
+    gate: FrameGate
+    shared: LocalFrames | None
+
+    def admit(self, frame: IncomingFrame, client: ClientAccount, reply: Callable[[bytes], object]) -> None:
+        """Hand on a frame that there is room for; on the thread that receives the stream's frames.
+
+        Raises:
+            RefusedError: the replies before it are not read.
+        """
+        stream = self.stream
+        if stream.put(frame, client):
+            self.scheduler.wake(stream)
+        if stream.identity.policy is Policy.LIVE:
+            reply(replies.ack(stream, frame))
+        if self.outbox.overflowed:
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "", "replies are not read; read them, or don't ask for poses."
+            )
+
+    def take(self, header: pb.Frame, data: memoryview, owner: object, received_ns: int) -> None:
+        """Check a frame that lies in shared memory and hand it on; on that memory's thread.
+
+        Raises:
+            RefusedError: it can't be right, or there is no room for it.
+        """
+        # A JPEG is copied: what decodes it must not see it change.
+        pixels = bytes(data) if header.format == pb.PIXEL_FORMAT_JPEG else data
+        frame, client = self.gate.admit_frame(header, pixels, received_ns, owner)
+        if not self.stream.mailbox.has_room:
+            raise invalid("sequence", "more frames are unacknowledged than the window allows; wait for answers.")
+        self.admit(frame, client, lambda reply: self.stream.loop.call_soon_threadsafe(self.outbox.put, reply))
+
+
 async def _read_one(context: Context) -> Any:
     return await context.read()
 
@@ -115,52 +160,77 @@ class GrpcFrames:
 
     async def _track(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         try:
-            stream, scheduler, outbox = await self._open(context)
+            session = await self._open(context)
         except RefusedError as error:
             await error.abort(context)
-        reader = asyncio.create_task(self._read(stream, scheduler, outbox, context))
+        reader = asyncio.create_task(self._read(session, context))
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
+        if session.shared is not None:
+            session.shared.start(session.take, partial(session.stream.loop.call_soon_threadsafe, reader.cancel))
         reason = "the connection broke"
         try:
             await asyncio.wait({reader})
-            refusal = self._why_ended(reader)
+            refusal = self._why_ended(reader, session.shared)
             reason = "" if refusal is None else refusal.sentence
         finally:
             # In a task of its own, since frames in flight are dealt with even where the client is gone.
             reader.cancel()
-            retired = self._retire(stream, scheduler, outbox, reason)
+            retired = self._retire(session, reason)
         await asyncio.shield(retired)
-        await outbox.finish()
+        await session.outbox.finish()
         if refusal is not None:
             await refusal.abort(context)
 
-    async def _open(self, context: Context) -> tuple[Stream, Scheduler, _Outbox]:
+    async def _open(self, context: Context) -> _Session:
         first = await self._first_message(context)
         if first is _EOF:
             raise invalid("open", "the call ended before a stream was opened; send `open` first.")
         request = read_open(first)
         if self._stopping:
             raise unavailable(_STOPPING)
-        scheduler = self._registry.find(request.model)
-        self._table.require_free(request.stream)
         policy = POLICY_FROM_WIRE.get(request.policy, Policy.LIVE)
+        window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
+        session_id = self._table.next_session_id()
+        shared = await self._offer_shared_memory(request, session_id, window)
+        try:
+            # From here on nothing waits: the name stays free until it is taken.
+            scheduler = self._registry.find(request.model)
+            self._table.require_free(request.stream)
+        except RefusedError:
+            if shared is not None:
+                await asyncio.to_thread(shared.close)
+            raise
         identity = StreamIdentity(
             name=request.stream,
-            session_id=self._table.next_session_id(),
+            session_id=session_id,
             model=scheduler.model.name,
             policy=policy,
             return_poses=request.return_poses,
             peer=context.peer(),
         )
         outbox = _Outbox(context)
-        window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         stream = Stream(identity, make_mailbox(policy, window), asyncio.get_running_loop(), outbox.put)
         self._table.add(stream)
         scheduler.add(stream)
         self._events.opened(stream)
-        outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window))
-        return stream, scheduler, outbox
+        offered = "" if shared is None else shared.name
+        outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window, offered))
+        model = scheduler.model
+        gate = FrameGate(self._settings.max_frame_pixels, model.fixed_width, model.fixed_height)
+        return _Session(stream, scheduler, outbox, gate, shared)
+
+    async def _offer_shared_memory(self, request: pb.OpenStream, session_id: int, window: int) -> LocalFrames | None:
+        """Make the shared memory of a stream whose client asks for it and shares this host, where that can be had."""
+        asked = request.shared_memory and request.clock_id == clock_id()
+        if not (asked and self._settings.shared_memory and local.is_installed()):
+            return None
+        name = local.service_name(self._server_id, session_id)
+        try:
+            return await asyncio.to_thread(LocalFrames, name, window)
+        except local.LocalTransportError as error:
+            _log.warning("stream %s: %s; its frames come over gRPC", request.stream, error)
+            return None
 
     async def _first_message(self, context: Context) -> Any:
         """Wait for the message that opens the stream, until the server stops."""
@@ -176,44 +246,45 @@ class GrpcFrames:
                 raise unavailable(_STOPPING) from None
             raise
 
-    async def _read(self, stream: Stream, scheduler: Scheduler, outbox: _Outbox, context: Context) -> None:
+    async def _read(self, session: _Session, context: Context) -> None:
         """Take frames until the client has sent its last."""
-        model, mailbox = scheduler.model, stream.mailbox
-        gate = FrameGate(self._settings.max_frame_pixels, model.fixed_width, model.fixed_height)
-        live = stream.identity.policy is Policy.LIVE
+        mailbox = session.stream.mailbox
         while True:
             message: Any = await context.read()
+            if session.shared is not None and not session.shared.finished:
+                # The client has sent its last frame, or prefers to send them here.
+                await asyncio.to_thread(session.shared.finish)
             if message is _EOF:
                 return
-            frame, client = gate.admit(message, now_ns())
+            frame, client = session.gate.admit(message, now_ns())
             if not mailbox.has_room:
-                await stream.wait_until(lambda: mailbox.has_room)
-            if stream.put(frame, client):
-                scheduler.wake(stream)
-            if live:
-                outbox.put(replies.ack(stream, frame))
-            if outbox.overflowed:
-                raise RefusedError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, "", "replies are not read; read them, or don't ask for poses."
-                )
+                await session.stream.wait_until(lambda: mailbox.has_room)
+            session.admit(frame, client, session.outbox.put)
 
-    def _retire(self, stream: Stream, scheduler: Scheduler, outbox: _Outbox, reason: str) -> asyncio.Task[None]:
+    def _retire(self, session: _Session, reason: str) -> asyncio.Task[None]:
         """Let the frames that wait be dealt with, say so, and forget the stream."""
+        stream = session.stream
 
         async def retire() -> None:
+            if session.shared is not None:
+                await asyncio.to_thread(session.shared.finish)
             await stream.drained()
-            scheduler.remove(stream)
+            session.scheduler.remove(stream)
             self._table.remove(stream)
             self._events.closed(stream, reason)
-            outbox.put(replies.closed(stream))
+            session.outbox.put(replies.closed(stream))
+            if session.shared is not None:
+                await asyncio.to_thread(session.shared.close)
 
         task = asyncio.create_task(retire())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return task
 
-    def _why_ended(self, reader: asyncio.Task[None]) -> RefusedError | None:
+    def _why_ended(self, reader: asyncio.Task[None], shared: LocalFrames | None) -> RefusedError | None:
         """Return the refusal that ended a reader, or None where the client did; any other failure is a defect."""
+        if shared is not None and shared.refusal is not None:
+            return shared.refusal
         if reader.cancelled():
             return unavailable("the server is shutting down; every frame that it took is answered.")
         error = reader.exception()

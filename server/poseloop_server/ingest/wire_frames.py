@@ -75,13 +75,21 @@ class FrameGate:
         message = read_message(data)
         if message.WhichOneof("message") != "frame":
             raise invalid("open", "the stream is open already; send `frame`, and open another stream in another call.")
-        wire = message.frame
+        return self.admit_frame(message.frame, message.frame.data, received_ns)
+
+    def admit_frame(
+        self, wire: pb.Frame, pixels: bytes | memoryview, received_ns: int, owner: object = None
+    ) -> tuple[IncomingFrame, ClientAccount]:
+        """Check a frame whose data may lie elsewhere; ``owner`` keeps that memory for as long as the frame is there.
+
+        Raises:
+            RefusedError: it can't be right.
+        """
         self._check_order_and_time(wire)
         pixel_format = FORMAT_FROM_WIRE.get(wire.format)
         if pixel_format is None:
             raise invalid("format", f"{wire.format} is no PixelFormat; use GRAY8, RGB8, BGR8 or JPEG.")
         self._check_size(wire)
-        pixels = wire.data
         _check_data(wire, pixel_format, pixels)
         self._last_sequence = wire.sequence
         self._frames += 1
@@ -95,6 +103,7 @@ class FrameGate:
             captured_ns=wire.captured_client_ns + wire.clock_offset_ns,
             captured_client_ns=wire.captured_client_ns,
             clock_uncertainty_ns=wire.clock_uncertainty_ns,
+            owner=owner,
         )
         return frame, self._account(wire)
 
@@ -129,7 +138,7 @@ class FrameGate:
                 raise invalid(field, f"this model only takes frames of {field} {fixed}, not {getattr(wire, field)}.")
 
 
-def _check_data(wire: pb.Frame, pixel_format: PixelFormat, data: bytes) -> None:
+def _check_data(wire: pb.Frame, pixel_format: PixelFormat, data: bytes | memoryview) -> None:
     channels = pixel_format.channels
     if channels is None:
         _check_jpeg(wire, data)
@@ -143,7 +152,7 @@ def _check_data(wire: pb.Frame, pixel_format: PixelFormat, data: bytes) -> None:
         )
 
 
-def _check_jpeg(wire: pb.Frame, data: bytes) -> None:
+def _check_jpeg(wire: pb.Frame, data: bytes | memoryview) -> None:
     """Compare a JPEG's own size with the one that was checked; reads its header only."""
     import simplejpeg
 

@@ -38,18 +38,20 @@ class FrameMessage(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id")
+    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id", "shared_memory")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     RETURN_POSES_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     stream: str
     model: str
     policy: DeliveryPolicy
     return_poses: bool
     clock_id: str
-    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ...) -> None: ...
+    shared_memory: bool
+    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ..., shared_memory: bool = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("sequence", "captured_client_ns", "sent_client_ns", "width", "height", "format", "data", "client", "clock_offset_ns", "clock_uncertainty_ns")
@@ -98,18 +100,20 @@ class TrackReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., pose: _Optional[_Union[Pose, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("server_id", "session_id", "clock_id", "window", "model_spec")
+    __slots__ = ("server_id", "session_id", "clock_id", "window", "model_spec", "shared_memory")
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     server_id: str
     session_id: int
     clock_id: str
     window: int
     model_spec: str
-    def __init__(self, server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., clock_id: _Optional[str] = ..., window: _Optional[int] = ..., model_spec: _Optional[str] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., clock_id: _Optional[str] = ..., window: _Optional[int] = ..., model_spec: _Optional[str] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("sequence", "received_ns", "acked_ns", "counters")

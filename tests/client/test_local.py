@@ -1,0 +1,50 @@
+"""The layout of a frame in shared memory, and where its processes meet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+from poseloop import local
+from poseloop.local import LocalTransportError
+from poseloop.v1 import poseloop_pb2 as pb
+
+
+@given(data=st.binary(max_size=200))
+def test_garbage_is_no_frame_and_no_surprise(data: bytes) -> None:
+    try:
+        header, pixels = local.unpack(memoryview(data))
+    except (ValueError, DecodeError):
+        return
+    assert isinstance(header, pb.Frame)
+    assert len(pixels) <= len(data)
+
+
+@given(sequence=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300))
+def test_what_is_packed_is_unpacked(sequence: int, pixels: bytes) -> None:
+    header = pb.Frame(sequence=sequence, width=3)
+    packed = bytearray(local.packed_size(header, len(pixels)))
+    local.pack(header, memoryview(pixels), memoryview(packed))
+    found, data = local.unpack(memoryview(packed))
+    assert found == header
+    assert bytes(data) == pixels
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder's owner is asked for on POSIX only")
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"poseloop-{os.getuid()}"
+    assert local.meeting_folder() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(LocalTransportError, match="others can write"):
+        local.meeting_folder()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(LocalTransportError):
+        local.meeting_folder()

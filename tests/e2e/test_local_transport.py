@@ -1,0 +1,221 @@
+"""Frames through shared memory, between processes of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import poseloop
+import pytest
+from poseloop import local
+from poseloop.errors import PoseloopError
+from poseloop.types import Frame, PixelFormat
+from poseloop.v1 import poseloop_pb2 as pb
+
+from tests.e2e.real_server import RealServer
+from tests.models import write_spot_model
+
+STREAM = "cam0"
+CAMERA = """
+import sys, numpy as np, poseloop
+server = poseloop.connect(sys.argv[1])
+sender = server.sender("cam0", transport="local")
+print(sender.transport, flush=True)
+while sys.stdin.readline():
+    sender.send(np.full((480, 640, 3), 7, np.uint8))
+    print("sent", flush=True)
+"""
+
+
+def spot(x: int, y: int, width: int, height: int) -> np.ndarray:
+    image = np.zeros((height, width), np.uint8)
+    image[y, x] = 255
+    return image
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RealServer]:
+    write_spot_model(tmp_path / "spot.onnx")
+    with RealServer(tmp_path, "--model", str(tmp_path / "spot.onnx")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("policy", ["live", "lossless"])
+def test_frames_of_changing_size_and_format_reach_the_model_as_over_grpc(server: RealServer, policy: str) -> None:
+    def frames() -> Iterator[np.ndarray | Frame]:
+        for number in range(60):
+            # From 0.3 kB to 6 MB, so that the memory grows in mid-stream and small frames follow large ones.
+            width, height = [(20, 15), (320, 240), (1920, 1080), (64, 48)][number % 4]
+            image = spot(number % 15, number % 13, width, height)
+            if number % 3 == 1:
+                yield np.repeat(image[:, :, np.newaxis], 3, axis=2)
+            elif number % 3 == 2:
+                yield Frame(np.repeat(image[:, :, np.newaxis], 3, axis=2), poseloop.now_ns(), PixelFormat.BGR8)
+            else:
+                yield image
+
+    found = {}
+    with poseloop.connect(server.address) as connection:
+        for transport in ("local", "grpc"):
+            poses = []
+            sent = connection.sender(STREAM, policy=policy, transport=transport, on_pose=poses.append)
+            assert sent.transport == transport
+            for count, frame in enumerate(frames(), start=1):
+                sent.send(frame)
+                wait_until(lambda count=count, poses=poses: len(poses) == count)
+            counters = sent.close()
+            assert (counters.sent, counters.published, counters.dropped) == (60, 60, 0)
+            assert [(pose["spot"].x, pose["spot"].y) for pose in poses] == [(n % 15, n % 13) for n in range(60)]
+            found[transport] = np.concatenate([pose.keypoints for pose in poses])
+    assert np.array_equal(found["local"], found["grpc"])
+
+
+def test_jpeg_goes_through_shared_memory_too(server: RealServer) -> None:
+    poses: list[poseloop.Pose] = []
+    image = np.zeros((48, 64), np.uint8)
+    image[16:24, 32:40] = 255
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, encoding="jpeg", transport="local", on_pose=poses.append)
+        sender.send(image)
+        sender.close()
+    assert 32 <= poses[0]["spot"].x < 40
+    assert 16 <= poses[0]["spot"].y < 24
+
+
+def test_lossless_loses_nothing_though_the_source_is_faster(server: RealServer) -> None:
+    with (
+        poseloop.subscribe(server.endpoint, STREAM) as subscription,
+        poseloop.connect(server.address) as connection,
+    ):
+        subscription.wait_until_ready()
+        frames = (spot(n % 640, n % 480, 640, 480) for n in range(400))
+        with connection.track(frames, STREAM, policy="lossless", transport="local") as tracking:
+            poses = list(tracking)
+        heard = [subscription.receive(timeout_s=30) for _ in range(400)]
+    assert [pose.sequence for pose in poses] == list(range(400))
+    assert [(pose["spot"].x, pose["spot"].y) for pose in poses] == [(n % 640, n % 480) for n in range(400)]
+    assert [pose.sequence for pose in heard if pose] == list(range(400))
+    assert tracking.counters.published == 400
+
+
+def test_live_overload_balances(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, transport="local")
+        image = np.full((1080, 1920, 3), 9, np.uint8)
+        for _ in range(300):
+            sender.send(image)
+        counters = sender.close()
+    assert counters.sent == 300
+    assert counters.in_flight == 0
+    assert 0 < counters.published < 300
+
+
+def test_a_killed_camera_leaves_nothing_behind(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection:
+        before = shared_memory_files()
+        for _ in range(3):
+            camera = subprocess.Popen(
+                [sys.executable, "-c", CAMERA, server.address],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert camera.stdin is not None
+            assert camera.stdout is not None
+            assert camera.stdout.readline() == "local\n"
+            for _ in range(5):
+                camera.stdin.write("\n")
+                camera.stdin.flush()
+                assert camera.stdout.readline() == "sent\n"
+            camera.send_signal(signal.SIGKILL)
+            camera.wait()
+            wait_until(lambda: not connection.streams())
+            wait_until(lambda: shared_memory_files() <= before)
+        with connection.sender(STREAM, transport="local") as sender:
+            sender.send(spot(1, 2, 20, 20))
+        assert sender.counters.published == 1
+
+
+def shared_memory_files() -> set[Path]:
+    """Of any process: other tests' too, so only what is more than before is of interest."""
+    return {path for path in Path("/dev/shm").glob("iox2_*") if ".global_mgmt" not in path.name}
+
+
+def test_a_restarted_server_is_found_again_through_shared_memory(server: RealServer) -> None:
+    reconnections: list[poseloop.Reconnection] = []
+    poses: list[poseloop.Pose] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, transport="local", on_reconnect=reconnections.append, on_pose=poses.append)
+        sender.send(spot(1, 1, 64, 48))
+        wait_until(lambda: len(poses) == 1)
+        server.kill()
+        server.start()
+        wait_until(lambda: len(reconnections) == 1)
+        assert sender.transport == "local"
+        sender.send(spot(2, 1, 64, 48))
+        wait_until(lambda: len(poses) == 2)
+        counters = sender.close()
+    assert reconnections[0].server_restarted
+    assert (counters.sent, counters.published, counters.in_flight) == (2, 2, 0)
+
+
+def test_auto_takes_grpc_where_the_server_offers_no_shared_memory(tmp_path: Path) -> None:
+    write_spot_model(tmp_path / "spot.onnx")
+    flags = ("--model", str(tmp_path / "spot.onnx"), "--shared-memory", "off")
+    with RealServer(tmp_path, *flags) as server, poseloop.connect(server.address) as connection:
+        with connection.sender(STREAM) as sender:
+            assert sender.transport == "grpc"
+            sender.send(spot(1, 2, 20, 20))
+        assert sender.counters.published == 1
+        with pytest.raises(PoseloopError, match="offers no shared memory"):
+            connection.sender(STREAM, transport="local")
+
+
+def test_auto_takes_grpc_where_the_memory_can_not_be_attached_to(
+    server: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a container of its own: the same host, another view of its files.
+    monkeypatch.setattr("poseloop.transport.FramePort", lambda name: local.FramePort(f"{name}/elsewhere"))
+    with poseloop.connect(server.address) as connection:
+        with connection.sender(STREAM) as sender:
+            assert sender.transport == "grpc"
+            sender.send(spot(1, 2, 20, 20))
+        assert sender.counters.published == 1
+        with pytest.raises(PoseloopError, match="shared memory can't be opened here"):
+            connection.sender("cam1", transport="local")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("width", {"width": 63}),
+        ("format", {"format": 99}),
+        ("sequence", {"sequence": 0}),
+    ],
+)
+def test_what_can_not_be_right_ends_its_stream_alone(server: RealServer, field: str, change: dict[str, int]) -> None:
+    with poseloop.connect(server.address) as connection:
+        other = connection.sender("other", transport="local")
+        sender = connection.sender(STREAM, transport="local")
+        good = {"sequence": 1, "width": 64, "height": 48, "format": pb.PIXEL_FORMAT_GRAY8}
+        port = sender._link._frames_go
+        assert port is not None
+        port.send(pb.Frame(**good), memoryview(bytes(64 * 48)))
+        port.send(pb.Frame(**{**good, "sequence": 2, **change}), memoryview(bytes(64 * 48)))
+        with pytest.raises(poseloop.RequestRefusedError) as refused:
+            wait_until(lambda: bool(sender.send(spot(1, 1, 64, 48))) and False)
+        assert refused.value.field in {field, "data"}
+        other.send(spot(1, 1, 64, 48))
+        assert other.close().published == 1
