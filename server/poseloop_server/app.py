@@ -18,8 +18,9 @@ from typing import Any
 
 import grpc
 import zmq
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from poseloop.clock import now_ns
 from poseloop.errors import InvalidInputError
 from poseloop.v1 import poseloop_pb2 as pb
@@ -30,6 +31,9 @@ from poseloop_server.events import Events
 from poseloop_server.ingest.grpc_frames import GrpcFrames
 from poseloop_server.metrics import MetricsEndpoint, PoseCollector
 from poseloop_server.model import PoseModel
+from poseloop_server.oip.service import SERVICE_NAME as INFERENCE_SERVICE
+from poseloop_server.oip.service import InferenceService
+from poseloop_server.oip.v2 import open_inference_pb2 as oip
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
 from poseloop_server.services import ModelService, StreamService
@@ -45,7 +49,7 @@ _SWITCH_INTERVAL_S = 0.00002
 # Generated code carries no types.
 _add_model_service: Callable[..., None] = rpc.add_ModelServiceServicer_to_server
 _add_stream_service: Callable[..., None] = rpc.add_StreamServiceServicer_to_server
-_SERVICES = tuple(f"poseloop.v1.{name}" for name in ("PoseService", "ModelService", "StreamService"))
+_SERVICES = (*(f"poseloop.v1.{name}" for name in ("PoseService", "ModelService", "StreamService")), INFERENCE_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class Server:
             server_id=self.server_id,
         )
         self._status = asyncio.create_task(self._tell_status())
+        self._inference.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
@@ -123,7 +128,8 @@ class Server:
             self._status.cancel()
         if hasattr(self, "_grpc"):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._frames.stop(), self.settings.shutdown_grace_s)
+                stopped = asyncio.gather(self._frames.stop(), self._inference.stop())
+                await asyncio.wait_for(stopped, self.settings.shutdown_grace_s)
             await self._grpc.stop(self.settings.shutdown_grace_s)
         await self.registry.stop()
         if self._metrics is not None:
@@ -147,12 +153,15 @@ class Server:
     async def _open_grpc(self) -> HostPort:
         settings = self.settings
         self._frames = GrpcFrames(settings, self.registry, self.table, self._events, self.server_id)
+        self._inference = InferenceService(settings, self.registry)
         self._grpc = grpc.aio.server(options=_grpc_options(settings))
         self._frames.register(self._grpc)
+        self._inference.register(self._grpc)
         _add_model_service(ModelService(self.registry, settings.models_dir), self._grpc)
         _add_stream_service(StreamService(self.table, self.server_id, settings.statistics_window_s), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        reflected = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(reflected, self._grpc, _reflected_descriptors())
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         wanted = settings.listen_address
         try:
@@ -234,6 +243,14 @@ def _grpc_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
+
+
+def _reflected_descriptors() -> DescriptorPool:
+    """Return every service in one pool; the Open Inference Protocol's is not in the process's own."""
+    pool = DescriptorPool()
+    for stubs in (pb, oip, health_pb2, reflection_pb2):
+        pool.AddSerializedFile(stubs.DESCRIPTOR.serialized_pb)
+    return pool
 
 
 def _models_to_serve(settings: Settings) -> list[tuple[str | None, Path]]:

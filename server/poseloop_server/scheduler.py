@@ -18,6 +18,7 @@ from poseloop.types import Policy
 from poseloop_server import replies
 from poseloop_server.events import Events
 from poseloop_server.frames import IncomingFrame, to_image
+from poseloop_server.jobs import Job, WaitingJobs
 from poseloop_server.model import PoseModel
 from poseloop_server.pose_writer import PoseWriter
 from poseloop_server.sinks.base import Sink, pose_topic
@@ -51,7 +52,8 @@ class Scheduler:
         self._events = events
         self._server_id = server_id
         self._members: dict[int, _Member] = {}  # by session id; changed on the event loop's thread only
-        self._ready: SimpleQueue[_Member | None] = SimpleQueue()
+        self._jobs = WaitingJobs()
+        self._ready: SimpleQueue[_Member | WaitingJobs | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"model {model.name}", daemon=True)
         self._thread.start()
 
@@ -77,13 +79,23 @@ class Scheduler:
         self._ready.put(self._members[stream.identity.session_id])
         time.sleep(_GIVE_WAY_S)
 
+    def submit(self, job: Job) -> None:
+        """Let a job have turns between those of the streams."""
+        if self._jobs.put(job):
+            self._ready.put(self._jobs)
+
     def stop(self) -> None:
         """End the thread after the turns that are due; waits for it."""
         self._ready.put(None)
         self._thread.join()
+        self._jobs.close()
 
     def _run(self) -> None:
         while (member := self._ready.get()) is not None:
+            if isinstance(member, WaitingJobs):
+                if member.run_turn(self.model):
+                    self._ready.put(member)
+                continue
             frame = member.stream.mailbox.take()
             if frame is None:
                 continue

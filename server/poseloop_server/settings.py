@@ -98,6 +98,9 @@ class Settings(BaseModel):
     max_frame_pixels: Annotated[int, Field(ge=1)] = Field(
         36_000_000, description="Largest width x height taken; a JPEG is checked before it is decoded."
     )
+    infer_queue_requests: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        64, description="Requests of the Open Inference Protocol that may wait for each model."
+    )
     publish_queue_messages: Annotated[int, Field(ge=1, le=100_000)] = Field(
         256,
         description="Messages kept for a slow subscriber; what is over is dropped, and it can tell by the sequence.",

@@ -1,0 +1,75 @@
+"""One ModelStreamInfer call: requests are read ahead, and answered in their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in its type stubs
+# What a call may have under way; then it is read no further, and its sender has to wait.
+_READ_AHEAD = 16
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class StreamCall:
+    """Reads requests and writes answers at the same time.
+
+    Args:
+        context: of the call.
+        answer: turns a request into its answer; what it raises ends the call.
+    """
+
+    def __init__(self, context: Context, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        self._context = context
+        self._answer = answer
+        self._room = asyncio.Semaphore(_READ_AHEAD)
+        self._answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        self._under_way: set[asyncio.Task[bytes]] = set()
+        self._reader: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer until the client has sent its last request, or `stop` is called."""
+        self._reader = asyncio.create_task(self._read())
+        try:
+            while (task := await self._answers.get()) is not None:
+                await self._context.write(await task)
+                self._room.release()
+            await asyncio.wait({self._reader})
+            if not self._reader.cancelled():
+                self._reader.result()
+        finally:
+            self._reader.cancel()
+            for task in self._under_way:
+                task.cancel()
+            self.ended.set()
+
+    def stop(self) -> None:
+        """Read no more; what was read is still answered."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._room.acquire()
+                data: Any = await self._context.read()
+                if data is _EOF:
+                    return
+                task = asyncio.create_task(self._answer_one(data))
+                self._under_way.add(task)
+                task.add_done_callback(self._done)
+                self._answers.put_nowait(task)
+        finally:
+            self._answers.put_nowait(None)
+
+    def _done(self, task: asyncio.Task[bytes]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, even where an earlier one has ended the call
+
+    async def _answer_one(self, data: bytes) -> bytes:
+        return await self._answer(data)
