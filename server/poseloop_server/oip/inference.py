@@ -21,7 +21,8 @@ class InferenceJob:
         keypoints: float32 ``(frames, instances, keypoints, 3)``, or what went wrong; belongs to the event loop.
         queue_ns: how long it waited for turns.
         infer_ns: how long the model ran.
-        ended_ns: when it had run for the last time.
+        made_ns: when it began to wait.
+        ended_ns: when the model had run for the last time.
     """
 
     def __init__(self, frames: NDArray[np.uint8]) -> None:
@@ -31,7 +32,7 @@ class InferenceJob:
         self._found: list[NDArray[np.float32]] = []
         self.keypoints: asyncio.Future[NDArray[np.float32]] = self._loop.create_future()
         self.queue_ns = self.infer_ns = 0
-        self.ended_ns = now_ns()
+        self.made_ns = self.ended_ns = now_ns()
 
     def run_turn(self, model: PoseModel) -> bool:
         """Find the keypoints of the next frame; return whether it was the last."""

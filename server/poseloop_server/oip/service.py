@@ -33,6 +33,7 @@ SERVICE_NAME: str = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full
 _EXTENSIONS = ("model_configuration", "statistics")
 # Its messages may take as much as this many of the largest.
 _LARGEST_MESSAGES = 4
+_READ_AHEAD = 16
 _NO_MEMORY = "the server has too little memory for these frames; send fewer or smaller ones."
 _FINAL = oip.InferParameter(bool_param=True)
 
@@ -112,7 +113,8 @@ class InferenceService:
     async def _stream_infer(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         # A client of Triton may ask that an error ends the call, as it does everywhere else in gRPC.
         strict = ("triton_grpc_error", "true") in {(key, value) for key, value in context.invocation_metadata() or ()}
-        call = StreamCall(context, self._answer_strictly if strict else self._answer_in_stream)
+        read_ahead = min(_READ_AHEAD, self._settings.infer_queue_requests)
+        call = StreamCall(context, self._answer_strictly if strict else self._answer_in_stream, read_ahead)
         self._calls.add(call)
         try:
             if not self._stopping:
@@ -170,7 +172,6 @@ class InferenceService:
     ) -> oip.ModelInferResponse:
         scheduler = self._registry.find(name)
         job = InferenceJob(frames)
-        input_ns = now_ns() - received_ns
         scheduler.submit(job)
         try:
             keypoints = await job.keypoints
@@ -182,7 +183,7 @@ class InferenceService:
         times = RequestTimes(
             total=ended_ns - received_ns,
             queue=job.queue_ns,
-            compute_input=input_ns,
+            compute_input=job.made_ns - received_ns,
             compute_infer=job.infer_ns,
             compute_output=ended_ns - job.ended_ns,
         )

@@ -9,8 +9,6 @@ from typing import Any
 import grpc
 
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in its type stubs
-# What a call may have under way; then it is read no further, and its sender has to wait.
-_READ_AHEAD = 16
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -20,12 +18,13 @@ class StreamCall:
     Args:
         context: of the call.
         answer: turns a request into its answer; what it raises ends the call.
+        read_ahead: how many requests may be under way; then no more is read, and their sender has to wait.
     """
 
-    def __init__(self, context: Context, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+    def __init__(self, context: Context, answer: Callable[[bytes], Awaitable[bytes]], read_ahead: int) -> None:
         self._context = context
         self._answer = answer
-        self._room = asyncio.Semaphore(_READ_AHEAD)
+        self._room = asyncio.Semaphore(read_ahead)
         self._answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
         self._under_way: set[asyncio.Task[bytes]] = set()
         self._reader: asyncio.Task[None] | None = None
