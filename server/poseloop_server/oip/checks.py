@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TypeVar
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from poseloop_server.model import INPUT, OUTPUT, PoseModel
 from poseloop_server.oip.description import INPUT_TYPE, MAX_BATCH, VERSION
+from poseloop_server.oip.messages import InferRequest
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
 from poseloop_server.refusal import RefusedError, invalid
 
 Shape = tuple[int, int, int, int]
-M = TypeVar("M", bound=Message)
 _SHARED_MEMORY = "shared_memory_region"
-
-
-def read_message(kind: type[M], data: bytes) -> M:
-    """Parse a request.
-
-    Raises:
-        RefusedError: it is none of that kind.
-    """
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise invalid("message", f"{len(data)} bytes are no inference.{kind.DESCRIPTOR.name}; send one.") from None
 
 
 def require_version(version: str) -> None:
@@ -44,26 +30,27 @@ def require_version(version: str) -> None:
         )
 
 
-def check_request(request: oip.ModelInferRequest, model: PoseModel, max_pixels: int) -> Shape:
+def check_request(request: InferRequest, model: PoseModel, max_pixels: int) -> Shape:
     """Check everything but the values of the input; return its shape.
 
     Raises:
         RefusedError: the model can't be run on it, or can't give what is asked for.
     """
-    require_version(request.model_version)
-    names = [tensor.name for tensor in request.inputs]
+    header = request.header
+    require_version(header.model_version)
+    names = [tensor.name for tensor in header.inputs]
     if names != [INPUT]:
         found = ", ".join(name[:80] for name in names[:8]) or "none"
         raise invalid("inputs", f"the model {model.name!r} has the one input {INPUT!r}, the request has {found}.")
-    for output in request.outputs:
+    for output in header.outputs:
         if output.name != OUTPUT:
             raise invalid(
                 "outputs", f"the model {model.name!r} has no output {output.name[:80]!r}; ask for {OUTPUT!r}."
             )
-    shared = [_SHARED_MEMORY in tensor.parameters for tensor in request.inputs]
-    if any(shared) or any(_SHARED_MEMORY in output.parameters for output in request.outputs):
+    shared = [_SHARED_MEMORY in tensor.parameters for tensor in header.inputs]
+    if any(shared) or any(_SHARED_MEMORY in output.parameters for output in header.outputs):
         raise invalid("parameters", "this server takes no shared memory; send the frames in the request.")
-    tensor = request.inputs[0]
+    tensor = header.inputs[0]
     if tensor.datatype != INPUT_TYPE:
         raise invalid("datatype", f"{INPUT!r} is {INPUT_TYPE}, not {tensor.datatype[:80]!r}; send bytes 0 to 255.")
     shape = _check_shape(tensor, model, max_pixels)
@@ -71,17 +58,18 @@ def check_request(request: oip.ModelInferRequest, model: PoseModel, max_pixels: 
     return shape
 
 
-def read_frames(request: oip.ModelInferRequest, shape: Shape) -> NDArray[np.uint8]:
+def read_frames(request: InferRequest, shape: Shape) -> NDArray[np.uint8]:
     """Return the input of a request that was checked; off the event loop where its contents are typed.
 
     Raises:
         RefusedError: a value is no byte.
     """
-    if request.raw_input_contents:
-        content = request.raw_input_contents[0]
+    content: memoryview | bytes
+    if request.raw:
+        content = request.raw[0]
     else:
         try:
-            content = bytes(request.inputs[0].contents.uint_contents)
+            content = bytes(request.header.inputs[0].contents.uint_contents)
         except ValueError:
             raise invalid("contents", f"{INPUT!r} is {INPUT_TYPE}; its values go from 0 to 255.") from None
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
@@ -116,14 +104,14 @@ def _check_shape(tensor: oip.ModelInferRequest.InferInputTensor, model: PoseMode
     return batch, height, width, channels
 
 
-def _check_size(request: oip.ModelInferRequest, shape: Shape) -> None:
+def _check_size(request: InferRequest, shape: Shape) -> None:
     """Compare the number of bytes that came with the shape."""
     expected = prod(shape)
-    typed = len(request.inputs[0].contents.uint_contents)
-    raw = len(request.raw_input_contents)
-    if raw > 1 or (raw and typed):
+    typed = len(request.header.inputs[0].contents.uint_contents)
+    raw = request.raw
+    if len(raw) > 1 or (raw and typed):
         raise invalid("raw_input_contents", f"there is the one input {INPUT!r}; send its bytes once.")
-    field, size = ("raw_input_contents", len(request.raw_input_contents[0])) if raw else ("contents", typed)
+    field, size = ("raw_input_contents", len(raw[0])) if raw else ("contents", typed)
     if size != expected:
         raise invalid(
             field,

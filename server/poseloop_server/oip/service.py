@@ -20,9 +20,10 @@ from poseloop.errors import PoseloopError
 from poseloop_server.model import OUTPUT
 from poseloop_server.oip import description
 from poseloop_server.oip.account import Account, RequestTimes
-from poseloop_server.oip.checks import M, check_request, read_frames, read_message, require_version
+from poseloop_server.oip.checks import check_request, read_frames, require_version
 from poseloop_server.oip.description import OUTPUT_TYPE, VERSION
 from poseloop_server.oip.inference import InferenceJob
+from poseloop_server.oip.messages import InferRequest, M, read_infer_request, read_message
 from poseloop_server.oip.stream_call import Context, StreamCall
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
 from poseloop_server.refusal import RefusedError, unavailable
@@ -143,13 +144,13 @@ class InferenceService:
     async def _answer(self, data: bytes) -> oip.ModelInferResponse:
         """Run the model that a request names; whatever becomes of it is counted."""
         received_ns = now_ns()
-        request = read_message(oip.ModelInferRequest, data)
-        name, request_id = request.model_name, request.id
+        request = read_infer_request(data)
+        name, request_id = request.header.model_name, request.header.id
         account = self._account(self._registry.find(name).model.name)
         try:
             with account.admitted(len(data)):
                 frames = await self._frames_of(request)
-                del request  # what waits need not hold its pixels twice
+                del request  # its typed contents would be held twice
                 return await self._run(name, request_id, frames, received_ns)
         except BaseException as error:
             account.fail.add(now_ns() - received_ns)
@@ -159,10 +160,10 @@ class InferenceService:
                 raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "", _NO_MEMORY) from None
             raise
 
-    async def _frames_of(self, request: oip.ModelInferRequest) -> NDArray[np.uint8]:
-        model = self._registry.find(request.model_name).model
+    async def _frames_of(self, request: InferRequest) -> NDArray[np.uint8]:
+        model = self._registry.find(request.header.model_name).model
         shape = check_request(request, model, self._settings.max_frame_pixels)
-        if request.raw_input_contents:
+        if request.raw:
             return read_frames(request, shape)
         # A number in Python for each pixel: too long for the event loop to stand still.
         return await asyncio.to_thread(read_frames, request, shape)
@@ -215,7 +216,7 @@ def _response(model: str, request_id: str, keypoints: NDArray[np.float32]) -> oi
 def _id_of(data: bytes) -> str:
     """Return the id of a request that was refused, by which its sender knows it; empty where it can't be read."""
     try:
-        return read_message(oip.ModelInferRequest, data).id
+        return read_infer_request(data).header.id
     except RefusedError:
         return ""
 
