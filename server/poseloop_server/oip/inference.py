@@ -29,6 +29,7 @@ class InferenceJob:
         """Take uint8 ``(frames, height, width, channels)``; on the event loop."""
         self._loop = asyncio.get_running_loop()
         self._frames: NDArray[np.uint8] | None = frames
+        self._model: PoseModel | None = None
         self._found: list[NDArray[np.float32]] = []
         self.keypoints: asyncio.Future[NDArray[np.float32]] = self._loop.create_future()
         self.queue_ns = self.infer_ns = 0
@@ -41,6 +42,8 @@ class InferenceJob:
             return True
         started_ns = now_ns()
         self.queue_ns += started_ns - self.ended_ns
+        if model is not self._model:  # one answer is one model's, so what another found goes
+            self._model, self._found = model, []
         at = len(self._found)
         try:
             self._found.append(model.infer(frames[at : at + 1]))

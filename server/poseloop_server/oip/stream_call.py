@@ -33,11 +33,11 @@ class StreamCall:
     async def run(self) -> None:
         """Answer until the client has sent its last request, or `stop` is called."""
         self._reader = asyncio.create_task(self._read())
+        self._reader.add_done_callback(lambda _: self._answers.put_nowait(None))
         try:
             while (task := await self._answers.get()) is not None:
                 await self._context.write(await task)
                 self._room.release()
-            await asyncio.wait({self._reader})
             if not self._reader.cancelled():
                 self._reader.result()
         finally:
@@ -52,18 +52,15 @@ class StreamCall:
             self._reader.cancel()
 
     async def _read(self) -> None:
-        try:
-            while True:
-                await self._room.acquire()
-                data: Any = await self._context.read()
-                if data is _EOF:
-                    return
-                task = asyncio.create_task(self._answer_one(data))
-                self._under_way.add(task)
-                task.add_done_callback(self._done)
-                self._answers.put_nowait(task)
-        finally:
-            self._answers.put_nowait(None)
+        while True:
+            await self._room.acquire()
+            data: Any = await self._context.read()
+            if data is _EOF:
+                return
+            task = asyncio.create_task(self._answer_one(data))
+            self._under_way.add(task)
+            task.add_done_callback(self._done)
+            self._answers.put_nowait(task)
 
     def _done(self, task: asyncio.Task[bytes]) -> None:
         self._under_way.discard(task)
