@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from poseloop_server import serve_cli, tool_cli
+from poseloop_server.bench import cli as bench_cli
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     serve_cli.register(app)
     tool_cli.register(app)
+    bench_cli.register(app)

@@ -33,6 +33,7 @@ class ServerAddress:
 
     grpc: str
     publish: str
+    pid: int
 
 
 class Child:
@@ -153,7 +154,7 @@ class Children:
         file = self.folder / "server.json"
         wait_until(file.exists, server, START_S)
         found = json.loads(file.read_text(encoding="utf-8"))
-        return ServerAddress(found["address"], found["publish"])
+        return ServerAddress(found["address"], found["publish"], found["pid"])
 
 
 def wait_until(condition: Callable[[], bool], child: Child, timeout_s: float) -> None:

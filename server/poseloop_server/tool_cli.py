@@ -1,4 +1,4 @@
-"""The commands that use a model or a server without being one: `track`, `bench` and `demo`."""
+"""The commands that use a model or a server without being one: `track` and `demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from threading import Event
 from typing import Annotated
 
 import typer
-from poseloop.errors import InvalidInputError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -28,12 +27,6 @@ class ProviderName(StrEnum):
     TENSORRT = "tensorrt"
 
 
-class Transport(StrEnum):
-    """How frames travel to the server."""
-
-    GRPC = "grpc"
-
-
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Model file, an .onnx made by `poseloop train`.")]
 ProviderOption = Annotated[ProviderName, typer.Option(help="What runs the model.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
@@ -43,10 +36,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("track")(track)
     app.command("demo")(demo)
-    bench = typer.Typer(no_args_is_help=True, help="Measure this machine with this model.")
-    bench.callback()(lambda: None)  # keeps `latency` a word of its own while it is the only one
-    bench.command("latency")(bench_latency)
-    app.add_typer(bench, name="bench")
 
 
 def track(
@@ -107,40 +96,6 @@ def track(
         console.print(f"  {path}", soft_wrap=True)
 
 
-def bench_latency(
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Model file. Without: the bundled arena model.")
-    ] = None,
-    transport: Annotated[Transport, typer.Option(help="How frames reach the server.")] = Transport.GRPC,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames, in pixels.")] = "640x480",
-    fps: Annotated[float, typer.Option(min=1, max=1000, help="Frames a second of the camera.")] = 60.0,
-    frames: Annotated[int, typer.Option(min=1, help="Frames to send; those of the first second are warm-up.")] = 600,
-    provider: ProviderOption = ProviderName.CPU,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the model, served and bare.")] = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure what serving adds to bare inference, from capture to the subscriber.
-
-    A synthetic camera, the server and a subscriber run as processes of their own. Before and after them a bare
-    session.run of the same model on the same frames, at the same rate and with the same threads, is timed in a process
-    that does nothing else. The overhead of a frame is its time from capture to the subscriber less the median of
-    those. The first second of each part is warm-up and is not counted.
-    """
-    from poseloop_server.bench import LatencyJob, measure_latency
-    from poseloop_server.bench_view import show_latency
-    from poseloop_server.bundled import arena_model_path
-
-    width, height = _size(size)
-    job = LatencyJob(model or arena_model_path(), width, height, fps, frames, provider.value, threads)
-    console = Console(stderr=True, highlight=False)
-    with console.status("starting") as status:
-        result = measure_latency(job, lambda step: status.update(step))
-    if as_json:
-        typer.echo(json.dumps({**result.to_json(), "transport": transport.value}, indent=2))
-    else:
-        show_latency(result, Console(highlight=False))
-
-
 def demo(
     seconds: Annotated[float, typer.Option(min=1, help="How long to run.")] = 15.0,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what it leaves behind.")] = Path(
@@ -160,13 +115,6 @@ def demo(
     from poseloop_server.demo_view import run_demo
 
     run_demo(model or arena_model_path(), seconds, output, Console(highlight=False))
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, times, height = text.lower().partition("x")
-    if not (times and width.isdecimal() and height.isdecimal()):
-        raise InvalidInputError(f"the size {text!r} is not WIDTHxHEIGHT, such as 640x480")
-    return int(width), int(height)
 
 
 @contextmanager
