@@ -10,6 +10,7 @@ from poseloop.errors import InvalidInputError
 
 from poseloop_server.bench.scaling import ScalingResult
 from poseloop_server.bench.soak import SoakResult
+from poseloop_server.bench.verdict import MEMORY_GROWTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ def draw_scaling(result: ScalingResult, file: Path) -> None:
     Raises:
         InvalidInputError: the file can't be written.
     """
-    figure = _figure(12.5, 4.4)
+    figure = _figure(12.5, 4.8)
     ages, frames, memory = figure.subplots(1, 3)
     places = np.arange(len(result.points))
     labels = [f"{point.streams}\n{100 * result.load(point):.0f} %" for point in result.points]
@@ -41,15 +42,16 @@ def draw_scaling(result: ScalingResult, file: Path) -> None:
     rounds = [interval_ms + 1.5 * point.streams * result.inference.p50 for point in result.points]
     ages.plot(places, rounds, "--", color=_GREY, linewidth=1, label="frame interval + 1.5 rounds of inference")
     _label(ages, "Age of poses: captured to published", "ms")
-    ages.legend(frameon=False, fontsize=8, loc="upper left")
+    ages.set_ylim(bottom=0)
 
     _draw_shares(result, frames, places)
     _label(frames, "What became of the frames", "%")
     frames.set_ylim(0, 100)
-    frames.legend(frameon=True, framealpha=0.9, fontsize=8, loc="lower left")
 
     memory.bar(places, [point.memory_mib for point in result.points], 0.6, color=_GREY)
     _label(memory, "Resident memory of the server", "MiB")
+    for axes in (ages, frames):
+        axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.24))
     for axes in (ages, frames, memory):
         axes.set_xticks(places, labels)
         axes.set_xlabel("streams, and frames sent in % of the bare inference's capacity", fontsize=8)
@@ -75,7 +77,7 @@ def _draw_shares(result: ScalingResult, axes: Axes, places: np.ndarray[tuple[int
     for place, point in zip(places, result.points, strict=True):
         if point.streams > 1:
             axes.text(float(place), 2, f"{point.run.fairness:.2f}", ha="center", fontsize=8, color="white")
-    axes.plot([], [], " ", label="in white: least served / most served")
+    axes.plot([], [], " ", label="white: least served / most served")
 
 
 def draw_soak(result: SoakResult, file: Path) -> None:
@@ -88,6 +90,9 @@ def draw_soak(result: SoakResult, file: Path) -> None:
     memory, counts, ages = figure.subplots(3, 1, sharex=True)
     values = [moment.to_json() for moment in result.moments]
     minutes = [value["at_s"] / 60 for value in values]
+    middle = float(np.median([value["memory_mib"] for value in values]))
+    band = (middle * (1 - MEMORY_GROWTH), middle * (1 + MEMORY_GROWTH))
+    memory.axhspan(*band, color=_GREY, alpha=0.15, label=f"median and {100 * MEMORY_GROWTH:g} % on either side")
     memory.plot(minutes, [value["memory_mib"] for value in values], color=_BLUE)
     _label(memory, "Resident memory of the server", "MiB")
     counts.plot(minutes, [value["threads"] for value in values], color=_BLUE, label="threads")
@@ -98,7 +103,7 @@ def draw_soak(result: SoakResult, file: Path) -> None:
     ages.plot(minutes, [value["age_p50_ms"] for value in values], color=_BLUE, label="p50")
     ages.set_ylim(bottom=0)
     _label(ages, "Age of poses: captured to published", "ms")
-    for axes in (counts, ages):
+    for axes in (memory, counts, ages):
         axes.legend(frameon=False, fontsize=8, loc="lower left")
     ages.set_xlabel("minutes")
     conditions = result.conditions

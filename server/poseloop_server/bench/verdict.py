@@ -57,8 +57,9 @@ class Verdict:
     """Whether anything grew. Slopes are Theil and Sen's: the median over all pairs of samples, deaf to outliers.
 
     Attributes:
+        memory_mib: that it held, its median after the first minute.
         memory_per_hour_mib, threads_per_hour, handles_per_hour: growth after the first minute, by regression.
-        memory_ratio: mean of the last minute by that of the first one after warm-up.
+        memory_ratio: median of the last minute by that of the first one after warm-up.
         threads, handles: most in that first minute, most in the last.
         age_p99_ms: in the first minute without its first second, in the last.
         long_enough: whether the soak lasted long enough to tell.
@@ -120,7 +121,7 @@ def verdict_of(moments: list[Moment]) -> Verdict:
         memory_per_hour_mib=slope_per_hour(at_s, memory),
         threads_per_hour=slope_per_hour(at_s, np.array([float(sample.threads) for sample in settled])),
         handles_per_hour=slope_per_hour(at_s, np.array([float(sample.handles) for sample in settled])),
-        memory_ratio=float(np.mean([one.memory_mib for one in last]) / np.mean([one.memory_mib for one in first])),
+        memory_ratio=float(np.median([one.memory_mib for one in last]) / np.median([one.memory_mib for one in first])),
         threads=(max(one.threads for one in first), max(one.threads for one in last)),
         handles=(max(one.handles for one in first), max(one.handles for one in last)),
         age_p99_ms=(
