@@ -102,6 +102,7 @@ class PeerPoint:
             "naive": self.naive.to_json(),
             "served": {
                 "age_ms": rounded(served),
+                "stages_ms": {name: rounded(values) for name, values in self.served.stages.items()},
                 "by_camera_ms": [stream.end_to_end and rounded(stream.end_to_end) for stream in self.served.streams],
                 "sent": self.served.together.sent,
                 "published": self.served.together.published,

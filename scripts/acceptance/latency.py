@@ -1,0 +1,127 @@
+"""How near to the bare inference serving is, and what it does under any load."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from acceptance.figures import Figure, Places, ask
+
+# Long enough for a 99th percentile of a thousand frames.
+RGB = ("--size", "640x480x3", "--fps", "100", "--seconds", "12")
+# Ages are of a minute; memory is compared from minute to minute after the first, so it takes longer.
+OVERLOAD = ("--streams", "4", "--load", "2", "--size", "640x480")
+OVERLOAD_S, MEMORY_S = 60, 241
+SIXTEEN = ("--streams", "16", "--size", "320x240", "--fps", "10", "--seconds", "60")
+SOAK_MINUTES = 20
+MEMORY_GROWTH = 0.02
+
+
+def latency(_places: Places) -> list[Figure]:
+    """Measure what the gRPC path adds to bare inference with the bundled model, in its own colour."""
+    result = ask("bench", "latency", "--transport", "grpc", "--size", "640x480", "--fps", "60", "--frames", "600")
+    return [*_overhead(result, p50=1.5, p99=5.0), Figure("frames dropped", result["dropped"], exactly=0), *_sum(result)]
+
+
+def latency_local(_places: Places) -> list[Figure]:
+    """Measure what the local transport adds, with RGB frames at 100 fps."""
+    result = ask("bench", "latency", "--transport", "local", *RGB)
+    return [*_overhead(result, p50=0.5, p99=2.0), Figure("frames dropped", result["dropped"]), *_sum(result)]
+
+
+def latency_grpc_rgb(_places: Places) -> list[Figure]:
+    """Measure what raw frames over gRPC add, with RGB frames at 100 fps."""
+    result = ask("bench", "latency", "--transport", "grpc", *RGB)
+    return [*_overhead(result, p50=1.5, p99=4.0), Figure("frames dropped", result["dropped"]), *_sum(result)]
+
+
+def overload(_places: Places) -> list[Figure]:
+    """Send four streams at twice the capacity: ages and turns in a minute, then memory over several."""
+    result = ask("bench", "latency", *OVERLOAD, "--seconds", str(OVERLOAD_S))
+    limit_ms = result["frame_interval_ms"] + 1.5 * result["round_ms"]
+    longer = ask("bench", "latency", *OVERLOAD, "--seconds", str(MEMORY_S))
+    return [
+        Figure("load, of what the bare inference can do", result["load"]),
+        Figure("one round of inference, 4 streams", result["round_ms"], "ms"),
+        *(
+            Figure(f"{stream['stream']}: age, 99 %", stream["age_ms"]["p99"], "ms", at_most=limit_ms)
+            for stream in result["streams"]
+        ),
+        Figure("served least, of served most", result["fairness"], at_least=0.9),
+        *_sum(result),
+        *_flat(longer["server"]["memory_mib"]["by_minute"]),
+    ]
+
+
+def sixteen(_places: Places) -> list[Figure]:
+    """Send sixteen small slow streams to one model."""
+    result = ask("bench", "latency", *SIXTEEN)
+    below = result["load"] < 0.7
+    return [
+        Figure("load, of what the bare inference can do", result["load"]),
+        # Above 70 % of the capacity nothing is promised.
+        Figure("frames dropped", result["dropped"], exactly=0 if below else None),
+        Figure("age, 99 %", result["age_ms"]["p99"], "ms"),
+        *_sum(result),
+    ]
+
+
+def soak(places: Places) -> list[Figure]:
+    """Watch a server for twenty minutes."""
+    picture = places.work / "soak.png"
+    verdict = ask("bench", "soak", "--minutes", str(SOAK_MINUTES), "--plot", picture)["verdict"]
+    threads, handles, ages = (
+        verdict[key] for key in ("threads_first_last", "handles_first_last", "age_p99_first_last_ms")
+    )
+    return [
+        Figure("memory, last minute by first", verdict["memory_last_minute_by_first"], at_most=1 + MEMORY_GROWTH),
+        Figure("memory, growth an hour", verdict["memory_per_hour_mib"], "MiB"),
+        Figure("memory did not grow", verdict["findings"]["memory"], exactly=1),
+        Figure("threads, last minute", threads[1], at_most=threads[0]),
+        Figure("handles, last minute", handles[1], at_most=handles[0]),
+        Figure("age, 99 %, last minute by first", ages[1] / ages[0], at_most=1.1),
+    ]
+
+
+def peer(_places: Places) -> list[Figure]:
+    """Measure the simplest loop beside the server: what is lost with one stream, what is won from the second on."""
+    result = ask("bench", "peer", "--size", "640x480x3", "--fps", "100", "--streams", "1,2,4", "--seconds", "12")
+    return [figure for point in result["points"] for figure in _beside(point)]
+
+
+def _beside(point: dict[str, Any]) -> list[Figure]:
+    """One number of cameras: alone, serving may cost what the gRPC transport may; from the second on it has to win."""
+    cameras, limits = f"{point['streams']} camera(s)", {"p50": 0.0, "p99": 0.0}
+    if point["streams"] == 1:
+        limits = {"p50": 1.5, "p99": 4.0}
+    figures = []
+    for name, words in (("p50", "median"), ("p99", "99 %")):
+        figures += [
+            Figure(f"{cameras}: naive loop, {words}", point["naive"]["age_ms"][name], "ms"),
+            Figure(f"{cameras}: poseloop, {words}", point["served"]["age_ms"][name], "ms"),
+            Figure(f"{cameras}: poseloop adds, {words}", point["added_ms"][name], "ms", at_most=limits[name]),
+        ]
+    return figures
+
+
+def _overhead(result: dict[str, Any], p50: float, p99: float) -> list[Figure]:
+    overhead = result["overhead_ms"]
+    return [
+        Figure("bare inference, median", result["inference_ms"]["p50"], "ms"),
+        Figure("overhead, median", overhead["p50"], "ms", at_most=p50),
+        Figure("overhead, 99 %", overhead["p99"], "ms", at_most=p99),
+    ]
+
+
+def _sum(result: dict[str, Any]) -> list[Figure]:
+    """Whether sent = published + dropped, of every stream."""
+    off = sum(abs(one["sent"] - one["published"] - one["dropped"]) for one in result["streams"])
+    return [Figure("frames that the accounts do not explain", off, exactly=0)]
+
+
+def _flat(by_minute: list[float]) -> list[Figure]:
+    """Resident memory from minute to minute after the first."""
+    return [
+        Figure(f"memory, minute {minute + 1} by minute {minute}", after / before, at_most=1 + MEMORY_GROWTH)
+        for minute, (before, after) in enumerate(pairwise(by_minute[1:]), start=2)
+    ]
