@@ -41,7 +41,8 @@ def overload(_places: Places) -> list[Figure]:
     limit_ms = result["frame_interval_ms"] + 1.5 * result["round_ms"]
     longer = ask("bench", "latency", *OVERLOAD, "--seconds", str(MEMORY_S))
     return [
-        Figure("load, of what the bare inference can do", result["load"]),
+        # Cameras that can't keep up would make it no overload.
+        Figure("load, of what the bare inference can do", result["load"], at_least=1.8),
         Figure("one round of inference, 4 streams", result["round_ms"], "ms"),
         *(
             Figure(f"{stream['stream']}: age, 99 %", stream["age_ms"]["p99"], "ms", at_most=limit_ms)

@@ -75,13 +75,9 @@ class CameraJob:
 
 
 def _account(sender: FrameSender) -> dict[str, Any]:
+    transport = str(getattr(sender, "transport", "grpc"))
     counters = sender.close()
-    return {
-        "stream": sender.stream,
-        **asdict(counters),
-        "dropped": counters.dropped,
-        "transport": str(getattr(sender, "transport", "grpc")),
-    }
+    return {"stream": sender.stream, **asdict(counters), "dropped": counters.dropped, "transport": transport}
 
 
 @dataclass(frozen=True, slots=True)
