@@ -168,7 +168,7 @@ def soak(
             min=0.01, max=20, help="Frames a second of all streams, as a factor of what the bare inference can do."
         ),
     ] = 0.5,
-    interval: Annotated[float, typer.Option(min=0.5, help="Seconds between two samples.")] = 10.0,
+    interval: Annotated[float, typer.Option(min=0.5, max=20, help="Seconds between two samples.")] = 10.0,
     plot: Annotated[Path | None, typer.Option("--plot", "-o", help="Also draw it, as a .png.")] = None,
     provider: ProviderOption = ProviderName.CPU,
     threads: ThreadsOption = 1,

@@ -1,0 +1,85 @@
+"""The parts of scripts/accept.py: what they make of a bench's answer, without running one."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.fixture
+def latency(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from acceptance import latency
+
+    return latency
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, latency: ModuleType, document: dict[str, Any]) -> list[str]:
+    """Let every bench give this answer; returns what was asked, filled in as it is."""
+    asked: list[str] = []
+
+    def ask(*arguments: object) -> dict[str, Any]:
+        asked.append(" ".join(map(str, arguments)))
+        return document
+
+    monkeypatch.setattr(latency, "ask", ask)
+    return asked
+
+
+def streams(*ages_ms: float) -> list[dict[str, Any]]:
+    return [
+        {"stream": f"cam{place}", "sent": 100, "published": 60, "dropped": 40, "age_ms": {"p99": age}}
+        for place, age in enumerate(ages_ms)
+    ]
+
+
+def missed(figures: list[Any]) -> set[str]:
+    return {figure.name for figure in figures if not figure.passed}
+
+
+def test_every_part_is_offered() -> None:
+    done = subprocess.run([sys.executable, SCRIPTS / "accept.py", "--help"], capture_output=True, text=True, check=True)
+    for part in ("latency-local", "latency-grpc-rgb", "overload", "sixteen", "peer", "soak"):
+        assert done.stdout.count(part) >= 2, "named in the usage and described"
+
+
+def test_overload_holds_each_stream_to_its_interval_and_one_and_a_half_rounds(
+    monkeypatch: pytest.MonkeyPatch, latency: ModuleType
+) -> None:
+    document = {
+        "load": 2.0,
+        "frame_interval_ms": 10.0,
+        "round_ms": 20.0,
+        "fairness": 0.95,
+        "streams": streams(39, 40, 41, 20),
+        "server": {"memory_mib": {"by_minute": [90.0, 100.0, 101.0, 104.0]}},
+    }
+    asked = answer(monkeypatch, latency, document)
+    assert missed(latency.overload(None)) == {"cam2: age, 99 %", "memory, minute 4 by minute 3"}
+    assert all("--load 2" in command for command in asked)
+    document["fairness"] = 0.89
+    document["streams"][0]["published"] -= 1
+    assert {"served least, of served most", "frames that the accounts do not explain"} <= missed(latency.overload(None))
+
+
+@pytest.mark.parametrize(("load", "dropped", "fails"), [(0.69, 1, True), (0.69, 0, False), (0.71, 1, False)])
+def test_sixteen_streams_may_drop_above_seventy_percent_only(
+    monkeypatch: pytest.MonkeyPatch, latency: ModuleType, load: float, dropped: int, fails: bool
+) -> None:
+    document = {"load": load, "dropped": dropped, "age_ms": {"p99": 5.0}, "streams": streams(5)}
+    answer(monkeypatch, latency, document)
+    assert bool(missed(latency.sixteen(None))) == fails
+
+
+def test_the_peer_may_win_alone_but_not_from_the_second_stream_on(
+    monkeypatch: pytest.MonkeyPatch, latency: ModuleType
+) -> None:
+    point = {"naive": {"age_ms": {"p50": 5.0, "p99": 6.0}}, "served": {"age_ms": {"p50": 6.0, "p99": 7.0}}}
+    points = [{**point, "streams": number, "added_ms": {"p50": 1.0, "p99": 1.0}} for number in (1, 2)]
+    answer(monkeypatch, latency, {"points": points})
+    assert missed(latency.peer(None)) == {"2 camera(s): poseloop adds, median", "2 camera(s): poseloop adds, 99 %"}
