@@ -70,7 +70,8 @@ def sixteen(_places: Places) -> list[Figure]:
 def soak(places: Places) -> list[Figure]:
     """Watch a server for twenty minutes."""
     picture = places.work / "soak.png"
-    verdict = ask("bench", "soak", "--minutes", str(SOAK_MINUTES), "--plot", picture)["verdict"]
+    result = ask("bench", "soak", "--minutes", str(SOAK_MINUTES), "--plot", picture)
+    verdict = result["verdict"]
     threads, handles, ages = (
         verdict[key] for key in ("threads_first_last", "handles_first_last", "age_p99_first_last_ms")
     )
@@ -81,6 +82,7 @@ def soak(places: Places) -> list[Figure]:
         Figure("threads, last minute", threads[1], at_most=threads[0]),
         Figure("handles, last minute", handles[1], at_most=handles[0]),
         Figure("age, 99 %, last minute by first", ages[1] / ages[0], at_most=1.1),
+        Figure("frames that were sent", result["sent"], exactly=result["published"] + result["dropped"]),
     ]
 
 

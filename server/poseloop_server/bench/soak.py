@@ -61,11 +61,6 @@ class SoakResult:
     def __post_init__(self) -> None:
         object.__setattr__(self, "verdict", verdict_of(self.moments))
 
-    @property
-    def exact(self) -> bool:
-        """Whether every stream's account balances."""
-        return all(one["sent"] == one["published"] + one["dropped"] for one in self.accounts.values())
-
     def to_json(self) -> dict[str, Any]:
         """Return the published form."""
         return {

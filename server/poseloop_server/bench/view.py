@@ -42,6 +42,8 @@ def show_latency(result: LatencyResult, console: Console) -> None:
         f"{together.sent} frames sent, {together.published} published, {lost}; {together.received} poses received, "
         f"{together.counted} counted (the first {WARM_UP_S:g} s is warm-up)"
     )
+    if not all(stream.whole for stream in run.streams):
+        console.print("[bold red]The accounts do not balance: frames are neither published nor counted as dropped.[/]")
     memory = result.server["memory_mib"]
     console.print(
         f"{run.sent_per_second:.4g} frames a second, {100 * result.load:.0f} % of what the bare inference "
