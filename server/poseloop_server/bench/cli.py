@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from poseloop.errors import InvalidInputError
@@ -18,20 +17,13 @@ if TYPE_CHECKING:
     from poseloop_server.bench.rig import Setup
 
 Result = TypeVar("Result")
-
-
-class Transport(StrEnum):
-    """How frames travel to the server."""
-
-    GRPC = "grpc"
-    LOCAL = "local"
-
+Carrier = Literal["grpc", "local"]
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", "-m", help="Model file. Without: the bundled arena model.")
 ]
 TransportOption = Annotated[
-    Transport, typer.Option(help="How frames reach the server. local: shared memory of one machine.")
+    Carrier, typer.Option(help="How frames reach the server. local: shared memory of one machine.")
 ]
 SizeOption = Annotated[
     str,
@@ -58,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 def latency(
     model: ModelOption = None,
-    transport: TransportOption = Transport.GRPC,
+    transport: TransportOption = "grpc",
     size: SizeOption = "640x480",
     fps: RateOption = 60.0,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each stream; the first second's are warm-up.")] = 600,
@@ -96,7 +88,7 @@ def latency(
 
 def scaling(
     model: ModelOption = None,
-    transport: TransportOption = Transport.GRPC,
+    transport: TransportOption = "grpc",
     size: SizeOption = "640x480",
     streams: NumbersOption = "1,2,4,8,16",
     fps: RateOption = 30.0,
@@ -126,7 +118,7 @@ def scaling(
 
 def peer(
     model: ModelOption = None,
-    transport: TransportOption = Transport.GRPC,
+    transport: TransportOption = "grpc",
     size: SizeOption = "640x480",
     streams: NumbersOption = "1,2,4",
     fps: RateOption = 60.0,
@@ -159,7 +151,7 @@ def peer(
 def soak(
     minutes: Annotated[float, typer.Option(min=0.02, help="How long; from 3 on there is a verdict.")] = 20.0,
     model: ModelOption = None,
-    transport: TransportOption = Transport.GRPC,
+    transport: TransportOption = "grpc",
     size: SizeOption = "640x480",
     streams: Annotated[int, typer.Option(min=1, max=256, help="How many cameras there are.")] = 4,
     load: Annotated[
@@ -194,12 +186,12 @@ def soak(
     _show(result.to_json(), as_json, lambda console: show_soak(result, console))
 
 
-def _setup(model: Path | None, size: str, transport: Transport, provider: ProviderName, threads: int) -> Setup:
+def _setup(model: Path | None, size: str, transport: Carrier, provider: ProviderName, threads: int) -> Setup:
     from poseloop_server.bench.rig import Setup
     from poseloop_server.bundled import arena_model_path
 
     width, height, channels = _size(size)
-    return Setup(model or arena_model_path(), width, height, channels, provider.value, threads, transport.value)
+    return Setup(model or arena_model_path(), width, height, channels, provider.value, threads, transport)
 
 
 def _run(measure: Callable[[Callable[[str], None]], Result]) -> Result:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import poseloop
@@ -52,7 +52,7 @@ class Setup:
     channels: int | None = None
     provider: str = "cpu"
     threads: int = 1
-    transport: str = "grpc"
+    transport: Literal["grpc", "local"] = "grpc"
 
     def __post_init__(self) -> None:
         if self.channels not in (None, *_COLORS):

@@ -24,6 +24,7 @@ from poseloop_server.bench.talk import FinalAccounts, say, say_ready_and_wait
 
 if TYPE_CHECKING:
     from poseloop.sender import FrameSender
+    from poseloop.transport import Transport
     from poseloop.types import Pose
 
 _SLICE_S: Final = 0.1
@@ -50,17 +51,18 @@ class CameraJob:
     address: str
     streams: list[str]
     delay_ns: int
-    transport: str
+    transport: Transport
 
     def run(self) -> dict[str, Any]:
         """Return each stream's final account, what carried its frames, and how long the camera took over them."""
         import poseloop
 
         images = self.film.render()
-        options: dict[str, Any] = {} if self.transport == "grpc" else {"transport": self.transport}
         with poseloop.connect(self.address) as server, ExitStack() as stack:
             senders = [
-                stack.enter_context(server.sender(name, policy="live", reconnect_s=_RECONNECT_S, **options))
+                stack.enter_context(
+                    server.sender(name, policy="live", reconnect_s=_RECONNECT_S, transport=self.transport)
+                )
                 for name in self.streams
             ]
             turns = len(senders)
@@ -75,7 +77,7 @@ class CameraJob:
 
 
 def _account(sender: FrameSender) -> dict[str, Any]:
-    transport = str(getattr(sender, "transport", "grpc"))
+    transport = sender.transport
     counters = sender.close()
     return {"stream": sender.stream, **asdict(counters), "dropped": counters.dropped, "transport": transport}
 
