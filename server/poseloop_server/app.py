@@ -34,6 +34,7 @@ from poseloop_server.model import PoseModel
 from poseloop_server.oip.service import SERVICE_NAME as INFERENCE_SERVICE
 from poseloop_server.oip.service import InferenceService
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
+from poseloop_server.placement import Placement
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
 from poseloop_server.services import ModelService, StreamService
@@ -104,7 +105,9 @@ class Server:
                 self._metrics = MetricsEndpoint(
                     self.settings.metrics_address, PoseCollector(self.table, lambda: self.models)
                 )
-            for name, path in _models_to_serve(self.settings):
+            models = _models_to_serve(self.settings)
+            _require_known_names(self.settings, {name or path.stem for name, path in models})
+            for name, path in models:
                 await self.registry.load(path, name)
         except BaseException:
             await self.stop()
@@ -179,12 +182,23 @@ class Server:
 
     def _load_model(self, path: Path, name: str | None) -> PoseModel:
         settings = self.settings
-        return PoseModel(
-            path, name, provider=settings.provider, threads=settings.threads, warm_up_runs=settings.warm_up_runs
-        )
+        placement = self._placement(name or path.stem)
+        placement.check()
+        with placement.pinned():  # ONNX Runtime's threads start here, and what is measured is what will run
+            return PoseModel(
+                path,
+                name,
+                provider=settings.provider,
+                threads=placement.threads,
+                warm_up_runs=settings.warm_up_runs,
+                max_batch=settings.max_batch_frames,
+            )
 
     def _start_scheduler(self, model: PoseModel) -> Scheduler:
-        return Scheduler(model, self._sink, self._events, self.server_id)
+        return Scheduler(model, self._sink, self._events, self.server_id, self._placement(model.name))
+
+    def _placement(self, name: str) -> Placement:
+        return self.settings.placement(name, len(self.settings.model))
 
     async def _tell_status(self) -> None:
         while True:
@@ -251,6 +265,18 @@ def _reflected_descriptors() -> DescriptorPool:
     for stubs in (pb, oip, health_pb2, reflection_pb2):
         pool.AddSerializedFile(stubs.DESCRIPTOR.serialized_pb)
     return pool
+
+
+def _require_known_names(settings: Settings, models: set[str]) -> None:
+    """Check that threads and cores are set for models that there are; further ones may come from the models folder."""
+    if settings.models_dir is not None:
+        return
+    for key, entries in (("model_threads", settings.model_threads), ("cores", settings.cores)):
+        unknown = {entry.partition("=")[0] for entry in entries if "=" in entry} - models
+        if unknown:
+            raise InvalidInputError(
+                f"{key}: no model {', '.join(sorted(unknown))} is served; there is {', '.join(sorted(models))}."
+            )
 
 
 def _models_to_serve(settings: Settings) -> list[tuple[str | None, Path]]:

@@ -148,6 +148,7 @@ def _drops(counters: Counters) -> Text:
     places = {
         "outbox": counters.dropped_outbox,
         "connection": counters.lost_connection,
+        "rate": counters.dropped_rate,
         "mailbox": counters.dropped_mailbox,
         "failed": counters.failed,
     }

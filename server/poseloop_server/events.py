@@ -39,9 +39,13 @@ class Events:
             f" ({message})" if message else "",
             counters.received,
             counters.published,
-            counters.dropped_mailbox,
+            counters.dropped_rate + counters.dropped_mailbox,
             counters.failed,
         )
+
+    def swapped(self, stream: Stream, message: str) -> None:
+        """Another version of the model makes the stream's poses from now on."""
+        self._publish(stream, pb.StreamEvent.KIND_SWAPPED, message)
 
     def failed(self, stream: Stream, message: str) -> None:
         """Inference on a frame failed."""

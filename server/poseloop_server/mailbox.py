@@ -34,6 +34,10 @@ class Mailbox(Protocol):
     def has_room(self) -> bool:
         """Whether a frame can be put in now; where it can't, the sender has to wait."""
 
+    @property
+    def more(self) -> bool:
+        """Whether frames were left when one was last taken: the stream then stays in its model's queue."""
+
     def put(self, frame: IncomingFrame) -> Put:
         """Add a frame."""
 
@@ -47,6 +51,7 @@ class LiveMailbox:
     """Holds one frame: a newer one replaces it, and the caller counts the loss."""
 
     has_room = True
+    more = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,6 +69,20 @@ class LiveMailbox:
             frame, self._frame = self._frame, None
         return frame
 
+    def take_of(self, width: int, height: int) -> IncomingFrame | None:
+        """Remove and return the newest frame, or leave it and return None where it is not of this size."""
+        with self._lock:
+            frame = self._frame
+            if frame is None or frame.width != width or frame.height != height:
+                return None
+            self._frame = None
+        return frame
+
+    def holds(self, width: int, height: int) -> bool:
+        """Tell whether a frame of this size waits at this moment."""
+        frame = self._frame
+        return frame is not None and frame.width == width and frame.height == height
+
     def __len__(self) -> int:
         return self._frame is not None
 
@@ -75,6 +94,7 @@ class LosslessMailbox:
         self._lock = threading.Lock()
         self._capacity = capacity
         self._frames: deque[IncomingFrame] = deque()
+        self.more = False
 
     @property
     def has_room(self) -> bool:
@@ -97,7 +117,10 @@ class LosslessMailbox:
     def take(self) -> IncomingFrame | None:
         """Remove and return the oldest frame."""
         with self._lock:
-            return self._frames.popleft() if self._frames else None
+            frame = self._frames.popleft() if self._frames else None
+            # Told apart from `len`, since a frame that is put in later has its stream put in the queue by itself.
+            self.more = bool(self._frames)
+        return frame
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -64,6 +64,7 @@ def _frame_counters(totals: dict[str, Totals]) -> Iterator[Metric]:
         published.add_metric([name], sums.published)
         dropped.add_metric([name, "outbox"], sums.dropped_outbox)
         dropped.add_metric([name, "connection"], sums.lost_connection)
+        dropped.add_metric([name, "rate"], sums.dropped_rate)
         dropped.add_metric([name, "mailbox"], sums.dropped_mailbox)
         dropped.add_metric([name, "failed"], sums.failed)
     yield from (received, published, dropped)

@@ -13,7 +13,7 @@ from poseloop.clock import now_ns
 from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.types import ModelSpec
 
-from poseloop_server import onnx_file, providers
+from poseloop_server import batching, onnx_file, providers
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,12 +40,20 @@ class PoseModel:
         fixed_height: the only height that the graph takes, or None for any.
         warm_up_ms: time from loading to ready.
         inference_ms: median of the warm-up's later half, one frame of the native size.
+        batch_plan: how many frames are best inferred together.
     """
 
     def __init__(
-        self, path: Path, name: str | None = None, *, provider: str = "cpu", threads: int = 1, warm_up_runs: int = 10
+        self,
+        path: Path,
+        name: str | None = None,
+        *,
+        provider: str = "cpu",
+        threads: int = 1,
+        warm_up_runs: int = 10,
+        max_batch: int = 1,
     ) -> None:
-        """Load, check and warm up.
+        """Load, check and warm up; with ``max_batch`` above 1, time batches too where the graph takes any number.
 
         Raises:
             InvalidInputError: the file can't be read or breaks the contract of docs/model-format.md.
@@ -64,10 +72,13 @@ class PoseModel:
         self.precision = onnx_file.precision_of(content)
         self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
         _check_signature(self._session, self.spec, path)
-        _, self.fixed_height, self.fixed_width, _ = (
+        fixed_batch, self.fixed_height, self.fixed_width, _ = (
             size if isinstance(size, int) else None for size in self._session.get_inputs()[0].shape
         )
         self.inference_ms = self._warm_up(warm_up_runs, path)
+        self.batch_plan = batching.BatchPlan()
+        if max_batch > 1 and fixed_batch is None:
+            self.batch_plan = batching.measure(self.infer, self._native_frame(), max_batch)
         self.warm_up_ms = (now_ns() - started_ns) / 1e6
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,10 +96,13 @@ class PoseModel:
             raise ModelFailedError(f"the model {self.name!r} failed on a frame: {_first_line(error)}") from None
         return keypoints
 
+    def _native_frame(self) -> NDArray[np.uint8]:
+        shape = (1, self.spec.native_height, self.spec.native_width, self.spec.channels)
+        return np.random.default_rng(0).integers(1, 255, shape, dtype=np.uint8)
+
     def _warm_up(self, runs: int, path: Path) -> float:
         spec = self.spec
-        shape = (1, spec.native_height, spec.native_width, spec.channels)
-        image = np.random.default_rng(0).integers(1, 255, shape, dtype=np.uint8)
+        image = self._native_frame()
         times_ms = []
         for _ in range(runs):
             before_ns = now_ns()

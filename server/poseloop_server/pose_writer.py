@@ -21,12 +21,13 @@ _KEYPOINTS = length_delimited_tag(pb.Pose.KEYPOINTS_FIELD_NUMBER)
 
 
 class PoseWriter:
-    """Serialises the poses of one stream; used by one thread."""
+    """Serialises the poses of one stream, made by one version of its model; used by one thread."""
 
-    def __init__(self, identity: StreamIdentity, spec: ModelSpec, server_id: str) -> None:
+    def __init__(self, identity: StreamIdentity, spec: ModelSpec, server_id: str, model_sha256: str) -> None:
         self._identity = identity
         self._names = list(spec.keypoints)
         self._server_id = server_id
+        self._model_sha256 = model_sha256
         self._size = (0, 0)
         self._static = b""
         self._message = pb.Pose()
@@ -72,5 +73,6 @@ class PoseWriter:
             width=self._size[0],
             height=self._size[1],
             instances=instances,
+            model_sha256=self._model_sha256,
         )
         return message.SerializeToString() + _KEYPOINTS

@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 from poseloop.clock import now_ns
 from poseloop.errors import PoseloopError
 from poseloop.types import Policy
@@ -19,14 +21,18 @@ from poseloop_server import replies
 from poseloop_server.events import Events
 from poseloop_server.frames import IncomingFrame, to_image
 from poseloop_server.jobs import Job, WaitingJobs
+from poseloop_server.mailbox import LiveMailbox
 from poseloop_server.model import PoseModel
+from poseloop_server.placement import Placement
 from poseloop_server.pose_writer import PoseWriter
 from poseloop_server.sinks.base import Sink, pose_topic
 from poseloop_server.stream import Stream
+from poseloop_server.turns import Turns
 
 _log = logging.getLogger(__name__)
 # The shortest sleep that the system has, some 60 us on Linux; Windows' would be longer than what it gains.
 _GIVE_WAY_S = 0.0 if sys.platform == "win32" else 1e-6
+_PRIORITY_OF_JOBS = 0  # that of a stream that asks for none
 
 
 class _Member:
@@ -36,24 +42,49 @@ class _Member:
         self.stream = stream
         self.writer = writer
         self.topic = pose_topic(stream.identity.name).encode()
+        self.priority = stream.identity.priority
+        # Only live frames are batched: a lossless stream is in no hurry.
+        self.live = stream.mailbox if isinstance(stream.mailbox, LiveMailbox) else None
+
+
+@dataclass(slots=True)
+class _Swap:
+    """Another version of the model, on its way to the thread; afterwards holds the one that it replaced."""
+
+    model: PoseModel
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+_Taken = tuple[_Member, IncomingFrame]
 
 
 class Scheduler:
     """Runs one model for all its streams.
 
-    A stream stands in the queue exactly once while frames wait in its mailbox, and goes to the end after its turn: so
-    turns are fair, a stream that sends faster gains nothing, and what is taken is the newest at that moment. The
-    queue is `queue.SimpleQueue`, whose waiting is done in C.
+    A stream stands in line exactly once while frames wait in its mailbox, and goes to the end of its priority's line
+    after its turn: so turns are fair, a stream that sends faster gains nothing, and what is taken is the newest at that
+    moment. What becomes ready comes in through a `queue.SimpleQueue`, whose waiting is done in C.
+
+    Attributes:
+        model: the version that the next stream is opened with.
+        placement: where its thread runs.
     """
 
-    def __init__(self, model: PoseModel, sink: Sink, events: Events, server_id: str) -> None:
+    def __init__(
+        self, model: PoseModel, sink: Sink, events: Events, server_id: str, placement: Placement | None = None
+    ) -> None:
         self.model = model
+        self.placement = placement or Placement()
         self._sink = sink
         self._events = events
         self._server_id = server_id
         self._members: dict[int, _Member] = {}  # by session id; changed on the event loop's thread only
         self._jobs = WaitingJobs()
-        self._ready: SimpleQueue[_Member | WaitingJobs | None] = SimpleQueue()
+        self._ready: SimpleQueue[_Member | WaitingJobs | _Swap | None] = SimpleQueue()
+        # What follows is the thread's own:
+        self._turns: Turns[_Member | WaitingJobs] = Turns()
+        self._running = model
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name=f"model {model.name}", daemon=True)
         self._thread.start()
 
@@ -64,8 +95,7 @@ class Scheduler:
 
     def add(self, stream: Stream) -> None:
         """Serve a stream from now on."""
-        writer = PoseWriter(stream.identity, self.model.spec, self._server_id)
-        self._members[stream.identity.session_id] = _Member(stream, writer)
+        self._members[stream.identity.session_id] = _Member(stream, self._writer(stream, self.model))
 
     def remove(self, stream: Stream) -> None:
         """Forget a stream, of which no frame waits any more."""
@@ -84,42 +114,128 @@ class Scheduler:
         if self._jobs.put(job):
             self._ready.put(self._jobs)
 
+    def swap(self, model: PoseModel) -> _Swap:
+        """Let another version serve from the next inference on; on the event loop's thread, see `wait_for`.
+
+        It keeps the name and has to fit the streams that run, which the registry checks.
+        """
+        swap = _Swap(model)
+        self.model = model
+        self._ready.put(swap)
+        return swap
+
+    def wait_for(self, swap: _Swap) -> None:
+        """Wait until a version has taken over, and let go of the one before; off the event loop."""
+        while self._thread.is_alive() and not swap.done.wait(1.0):
+            pass
+        swap.model = self.model
+
     def stop(self) -> None:
         """End the thread after the turns that are due; waits for it."""
         self._ready.put(None)
         self._thread.join()
         self._jobs.close()
 
-    def _run(self) -> None:
-        while (member := self._ready.get()) is not None:
-            if isinstance(member, WaitingJobs):
-                if member.run_turn(self.model):
-                    self._ready.put(member)
-                continue
-            frame = member.stream.mailbox.take()
-            if frame is None:
-                continue
-            if len(member.stream.mailbox):
-                self._ready.put(member)
-            try:
-                self._serve(member, frame)
-            except Exception:  # a defect of ours: a server whose model serves nobody any more must not look alive
-                _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            del frame  # it may lie in memory that its stream shares with its sender
+    def _writer(self, stream: Stream, model: PoseModel) -> PoseWriter:
+        return PoseWriter(stream.identity, model.spec, self._server_id, model.sha256)
 
-    def _serve(self, member: _Member, frame: IncomingFrame) -> None:
-        """Turn one frame into a pose; what fails on it stays with it."""
-        stream = member.stream
+    # What follows is done by the thread.
+
+    def _run(self) -> None:
         try:
-            image = to_image(frame, self.model.spec.color)
+            self.placement.pin()
+            while self._line_up():
+                self._take_turn()
+        except Exception:  # a defect of ours: a server whose model serves nobody any more must not look alive
+            _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _line_up(self) -> bool:
+        """Put those who became ready in line, and wait where nobody is; false where the thread has to end."""
+        turns, ready = self._turns, self._ready
+        while ready.qsize() or not (turns or self._ending):
+            match ready.get():
+                case _Member() as member:
+                    turns.add(member.priority, member)
+                case WaitingJobs() as jobs:
+                    turns.add(_PRIORITY_OF_JOBS, jobs)
+                case _Swap() as swap:
+                    self._take_over(swap)
+                case None:
+                    self._ending = True
+        return bool(turns)
+
+    def _take_turn(self) -> None:
+        """Serve who is next, together with those whose frames are best inferred with this one."""
+        member = self._turns.next()
+        if isinstance(member, WaitingJobs):
+            if member.run_turn(self._running) and not self._ending:
+                self._turns.add(_PRIORITY_OF_JOBS, member)
+            return
+        frame = member.stream.mailbox.take()
+        if frame is None:
+            return
+        if member.stream.mailbox.more:
+            self._turns.add(member.priority, member)
+        taken = [(member, frame)]
+        plan = self._running.batch_plan
+        if frame.width * frame.height > plan.largest_pixels or member.live is None:
+            self._serve(taken)
+            return
+        taken += self._companions(member, frame)
+        while taken:
+            together = plan.size(len(taken))
+            self._serve(taken[:together])
+            del taken[:together]
+
+    def _companions(self, first: _Member, frame: IncomingFrame) -> list[_Taken]:
+        """Take the frames that one inference is shared with: live, of the same priority and size, in their order."""
+        width, height = frame.width, frame.height
+        alike = [
+            (member, member.live)
+            for member in self._turns.peers(first.priority)
+            if isinstance(member, _Member) and member.live is not None and member.live.holds(width, height)
+        ]
+        companions: list[_Taken] = []
+        for member, mailbox in alike[: self._running.batch_plan.size(1 + len(alike)) - 1]:
+            newest = mailbox.take_of(width, height)
+            if newest is not None:
+                self._turns.remove(first.priority, member)
+                companions.append((member, newest))
+        return companions
+
+    def _serve(self, taken: list[_Taken]) -> None:
+        """Turn frames of one size into poses with one inference; what fails on one of them stays with it."""
+        model = self._running
+        images = []
+        sound: list[_Taken] = []
+        for member, frame in taken:
+            try:
+                images.append(to_image(frame, model.spec.color))
+            except (PoseloopError, MemoryError) as error:
+                self._fail(member.stream, frame, error)
+            else:
+                sound.append((member, frame))
+        if not sound:
+            return
+        try:
             started_ns = now_ns()
-            keypoints = self.model.infer(image[np.newaxis])[0]
+            poses = model.infer(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
             ended_ns = now_ns()
         except (PoseloopError, MemoryError) as error:
-            self._fail(stream, frame, error)
+            if len(sound) == 1:
+                self._fail(sound[0][0].stream, sound[0][1], error)
+                return
+            for one in sound:  # which of them it was shows when each is alone
+                self._serve([one])
             return
+        for number, (member, frame) in enumerate(sound):
+            self._publish(member, frame, poses[number], started_ns, ended_ns)
+
+    def _publish(
+        self, member: _Member, frame: IncomingFrame, keypoints: NDArray[np.float32], started_ns: int, ended_ns: int
+    ) -> None:
+        stream = member.stream
         stream.published += 1
         stream.failing = False
         pose, published_ns = member.writer.write(stream, frame, keypoints, started_ns, ended_ns)
@@ -132,6 +248,18 @@ class Scheduler:
             inference_ms=(ended_ns - started_ns) / 1e6,
         )
         stream.answer(_reply(stream, frame, pose))
+
+    def _take_over(self, swap: _Swap) -> None:
+        """Let another version make the poses from here on, and tell the streams."""
+        swap.model, self._running = self._running, swap.model
+        before, after = swap.model, self._running
+        for member in list(self._members.values()):
+            member.writer = self._writer(member.stream, after)
+            member.stream.failing = False
+            self._events.swapped(
+                member.stream, f"model {after.name}: {after.sha256[:12]} has taken over from {before.sha256[:12]}"
+            )
+        swap.done.set()
 
     def _fail(self, stream: Stream, frame: IncomingFrame, error: Exception) -> None:
         """Count a frame as failed; of several in a row the first is reported."""

@@ -19,6 +19,8 @@ from rich.table import Table
 
 from poseloop_server.settings import OFF, Settings, load_settings
 
+_METAVARS = {"model": "[NAME=]PATH", "model_threads": "NAME=COUNT", "cores": "[NAME=]CORES"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -77,9 +79,13 @@ def _what_runs(server: Any) -> Table:
             f"{len(spec.keypoints)} keypoints, {spec.color} {spec.native_width}x{spec.native_height}, "
             f"{model.provider} on {model.device}, {model.precision}, {model.threads} "
             f"{'thread' if model.threads == 1 else 'threads'}, warm-up {model.warm_up_ms:.0f} ms, "
-            f"inference {model.inference_ms:.2f} ms",
+            f"inference {model.inference_ms:.2f} ms, {_batches(model.batch_plan)}",
         )
     return table
+
+
+def _batches(plan: Any) -> str:
+    return f"batches of up to {max(plan.sizes)} frames" if plan.batches else "no batches"
 
 
 def _on_signal(event: asyncio.Event) -> None:
@@ -125,13 +131,13 @@ def _with_flags(fields: dict[str, FieldInfo]) -> Any:
         )
     ]
     for key, field in fields.items():
-        kind: Any = list[str] | None if key == "model" else str | None
+        kind: Any = list[str] | None if field.default_factory is list else str | None
         default = field.get_default(call_default_factory=True)
         shown = "" if default in (None, []) else f" (default: {default})"
         option = typer.Option(
             f"--{key.replace('_', '-')}",
             help=f"{field.description}{shown}",
-            metavar="[NAME=]PATH" if key == "model" else key.rpartition("_")[2].upper(),
+            metavar=_METAVARS.get(key) or key.rpartition("_")[2].upper(),
         )
         parameters.append(
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])

@@ -24,7 +24,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}\.onnx")
 
 
 class ModelService(rpc.ModelServiceServicer):
-    """Lists, loads and unloads models.
+    """Lists, loads, swaps and unloads models.
 
     Args:
         registry: the models.
@@ -50,13 +50,28 @@ class ModelService(rpc.ModelServiceServicer):
     ) -> pb.LoadModelResponse:
         """Load a file of the models folder; a failed load changes nothing."""
         try:
-            path = self._file_to_load(request)
+            path = self._file_to_load(request.file, request.name)
             scheduler = await self._registry.load(path, request.name or None)
         except RefusedError as refusal:
             await refusal.abort(context)
         except PoseloopError as error:
             await invalid("file", str(error)).abort(context)
         return pb.LoadModelResponse(model=_model_info(scheduler))
+
+    async def SwapModel(  # noqa: N802 - the contract's name
+        self,
+        request: pb.SwapModelRequest,
+        context: grpc.aio.ServicerContext[pb.SwapModelRequest, pb.SwapModelResponse],
+    ) -> pb.SwapModelResponse:
+        """Let a file of the models folder take over a model's streams; a failed load changes nothing."""
+        try:
+            path = self._file_to_load(request.file, request.name)
+            scheduler = await self._registry.swap(request.name, path)
+        except RefusedError as refusal:
+            await refusal.abort(context)
+        except PoseloopError as error:
+            await invalid("file", str(error)).abort(context)
+        return pb.SwapModelResponse(model=_model_info(scheduler))
 
     async def UnloadModel(  # noqa: N802 - the contract's name
         self,
@@ -70,21 +85,21 @@ class ModelService(rpc.ModelServiceServicer):
             await refusal.abort(context)
         return pb.UnloadModelResponse()
 
-    def _file_to_load(self, request: pb.LoadModelRequest) -> Path:
+    def _file_to_load(self, file: str, name: str) -> Path:
         if self._models_dir is None:
             raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "file",
                 "this server was started without a models folder; start it with --models-dir.",
             )
-        if not _FILE_NAME.fullmatch(request.file):
-            raise invalid("file", f"{request.file[:80]!r} is no bare file name such as 'mouse.onnx'.")
-        if request.name and not _MODEL_NAME.fullmatch(request.name):
-            raise invalid("name", f"{request.name[:80]!r} is no model name; use 1 to 64 of A-Z a-z 0-9 _ . -")
-        path = self._models_dir / request.file
+        if not _FILE_NAME.fullmatch(file):
+            raise invalid("file", f"{file[:80]!r} is no bare file name such as 'mouse.onnx'.")
+        if name and not _MODEL_NAME.fullmatch(name):
+            raise invalid("name", f"{name[:80]!r} is no model name; use 1 to 64 of A-Z a-z 0-9 _ . -")
+        path = self._models_dir / file
         if not path.is_file():
             raise RefusedError(
-                grpc.StatusCode.NOT_FOUND, "file", f"there is no {request.file!r} in the server's models folder."
+                grpc.StatusCode.NOT_FOUND, "file", f"there is no {file!r} in the server's models folder."
             )
         return path
 
@@ -127,6 +142,11 @@ def _model_info(scheduler: Scheduler) -> pb.ModelInfo:
         inference_ms=model.inference_ms,
         streams=[stream.identity.name for stream in scheduler.streams],
         threads=model.threads,
+        cores=scheduler.placement.cores,
+        batch_times=[
+            pb.BatchTime(frames=frames, inference_ms=time_ms) for frames, time_ms in model.batch_plan.times_ms.items()
+        ],
+        batches=model.batch_plan.sizes,
     )
 
 
@@ -148,4 +168,6 @@ def _stream_info(stream: Stream, now: int, window_s: float) -> pb.StreamInfo:
         peer=identity.peer,
         session_id=identity.session_id,
         opened_ns=stream.opened_ns,
+        priority=identity.priority,
+        max_frames_per_second=identity.max_fps,
     )

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from poseloop.errors import InvalidInputError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from poseloop_server.placement import Placement, cores_of, default_threads, parse_cores, usable_cores
+
 ENVIRONMENT_PREFIX = "POSELOOP_"
 OFF = "off"
 
@@ -81,7 +83,23 @@ class Settings(BaseModel):
     provider: Literal["cpu", "openvino", "cuda", "tensorrt"] = Field(
         "cpu", description="What runs the models: cpu, openvino, cuda or tensorrt."
     )
-    threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="CPU threads of each model.")
+    threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        "auto",
+        description="CPU threads of each model; auto: half the cores, divided among the models, 1 to 4.",
+    )
+    model_threads: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="CPU threads of one model, as NAME=COUNT; may be given several times."
+    )
+    cores: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list,
+        description="Cores that models' threads are pinned to, as [NAME=]2 or [NAME=]2-5; may be given several times. "
+        "None: the system chooses. Linux only.",
+    )
+    max_batch_frames: Annotated[int, Field(ge=1, le=64)] = Field(
+        8,
+        description="Most frames of several live streams that are inferred together, where the times measured at "
+        "warm-up say that it makes the latest pose younger; 1: never.",
+    )
     warm_up_runs: Annotated[int, Field(ge=1, le=1000)] = Field(
         10, description="Inferences before a model counts as ready; their median is its inference time."
     )
@@ -126,6 +144,29 @@ class Settings(BaseModel):
             HostPort.parse(value)
         return value
 
+    @field_validator("model_threads")
+    @classmethod
+    def _model_threads_are_counts(cls, values: list[str]) -> list[str]:
+        for value in values:
+            name, separator, count = value.partition("=")
+            if not (separator and name and count.isdecimal() and 1 <= int(count) <= 256):
+                raise ValueError(f"{value!r} is not NAME=COUNT with a count of 1 to 256")
+        return values
+
+    @field_validator("cores", mode="before")
+    @classmethod
+    def _a_core_may_be_a_number(cls, values: object) -> object:
+        if isinstance(values, int):
+            return [str(values)]
+        return [str(one) if isinstance(one, int) else one for one in values] if isinstance(values, list) else values
+
+    @field_validator("cores")
+    @classmethod
+    def _cores_are_cores(cls, values: list[str]) -> list[str]:
+        for value in values:
+            parse_cores(value)
+        return values
+
     @field_validator("publish", "publish_json")
     @classmethod
     def _endpoint_has_a_transport(cls, value: str) -> str:
@@ -139,6 +180,18 @@ class Settings(BaseModel):
         if value == OFF:
             raise ValueError("poses are always published; give an endpoint such as tcp://127.0.0.1:5557")
         return value
+
+    def placement(self, name: str, models: int = 1) -> Placement:
+        """Return where a model's threads run.
+
+        Args:
+            name: of the model.
+            models: how many the server was started with.
+        """
+        threads = dict(entry.split("=", 1) for entry in self.model_threads).get(name)
+        if threads is None:
+            threads = str(default_threads(usable_cores(), models) if self.threads == "auto" else self.threads)
+        return Placement(int(threads), cores_of(self.cores, name))
 
     @property
     def listen_address(self) -> HostPort:

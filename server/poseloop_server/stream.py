@@ -11,6 +11,7 @@ from poseloop.types import Counters, PixelFormat, Policy
 
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.mailbox import LiveMailbox, LosslessMailbox, Mailbox
+from poseloop_server.rate_limit import RateLimit
 from poseloop_server.statistics import Latencies
 
 Reply = Callable[[bytes], None]
@@ -26,6 +27,8 @@ class StreamIdentity:
     policy: Policy
     return_poses: bool
     peer: str
+    priority: int = 0  # higher ones are served first
+    max_fps: float = 0.0  # by capture time; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,9 @@ class Stream:
     # Written by the event loop's thread:
     client: ClientAccount = ClientAccount()
     received: int = 0
+    dropped_rate: int = 0
     dropped_mailbox: int = 0
+    limit: RateLimit | None = field(init=False)
     format: PixelFormat | None = None
     width: int = 0
     height: int = 0
@@ -67,15 +72,19 @@ class Stream:
     failing: bool = False  # the latest frame failed
     answered: int = 0  # published or failed, and the reply handed over
 
+    def __post_init__(self) -> None:
+        self.limit = RateLimit(self.identity.max_fps) if self.identity.max_fps else None
+
     @property
     def is_drained(self) -> bool:
         """Whether every frame received has been dealt with."""
-        return self.answered + self.dropped_mailbox == self.received
+        return self.answered + self.dropped_rate + self.dropped_mailbox == self.received
 
     def counters(self) -> Counters:
         """Return the account at this moment."""
         published, failed = self.published, self.failed
-        dropped_mailbox, received, client = self.dropped_mailbox, self.received, self.client
+        dropped_rate, dropped_mailbox = self.dropped_rate, self.dropped_mailbox
+        received, client = self.received, self.client
         return Counters(
             sent=client.sent,
             published=published,
@@ -84,6 +93,7 @@ class Stream:
             dropped_mailbox=dropped_mailbox,
             failed=failed,
             received=received,
+            dropped_rate=dropped_rate,
         )
 
     def put(self, frame: IncomingFrame, client: ClientAccount) -> bool:
@@ -96,6 +106,9 @@ class Stream:
         self.client = client
         self.received += 1
         self.format, self.width, self.height = frame.format, frame.width, frame.height
+        if self.limit is not None and not self.limit.admits(frame.captured_client_ns):
+            self.dropped_rate += 1
+            return False
         done = self.mailbox.put(frame)
         if done.replaced:
             self.dropped_mailbox += 1

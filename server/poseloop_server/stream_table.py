@@ -26,6 +26,7 @@ class Totals:
     lost_connection: int = 0
     dropped_mailbox: int = 0
     failed: int = 0
+    dropped_rate: int = 0
     latencies: Latencies = field(default_factory=Latencies)
 
     def add(self, counters: Counters, latencies: Latencies) -> None:
@@ -34,6 +35,7 @@ class Totals:
         self.published += counters.published
         self.dropped_mailbox += counters.dropped_mailbox
         self.failed += counters.failed
+        self.dropped_rate += counters.dropped_rate
         # The client counts across its sessions itself.
         self.dropped_outbox = max(self.dropped_outbox, counters.dropped_outbox)
         self.lost_connection = max(self.lost_connection, counters.lost_connection)
@@ -105,4 +107,5 @@ def _as_counters(totals: Totals) -> Counters:
         dropped_mailbox=totals.dropped_mailbox,
         failed=totals.failed,
         received=totals.received,
+        dropped_rate=totals.dropped_rate,
     )

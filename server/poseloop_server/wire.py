@@ -33,6 +33,7 @@ def counters_to_wire(counters: Counters, into: pb.StreamCounters | None = None) 
     message.published = counters.published
     message.dropped_mailbox = counters.dropped_mailbox
     message.failed = counters.failed
+    message.dropped_rate = counters.dropped_rate
     return message
 
 

@@ -146,6 +146,11 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
     async def LoadModel(self, request, context):  # noqa: N802
         await context.abort(grpc.StatusCode.NOT_FOUND, f"file: {request.file}?", (("poseloop-field", "file"),))
 
+    async def SwapModel(self, request, context):  # noqa: N802
+        if request.file != "mean.onnx":
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"file: {request.file}?", (("poseloop-field", "file"),))
+        return pb.SwapModelResponse(model=pb.ModelInfo(name=request.name, spec=SPEC.model_dump_json(), sha256="f" * 64))
+
     async def UnloadModel(self, request, context):  # noqa: N802
         return pb.UnloadModelResponse()
 

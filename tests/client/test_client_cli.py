@@ -65,7 +65,18 @@ def test_stream_and_watch(server: Any, start: Callable[..., Any], tmp_path: Path
 
 
 def test_stream_ends_after_its_frames_and_says_what_became_of_them(server: Any) -> None:
-    options = ("--policy", "lossless", "--speed", "max", "--frames", "30", "--server", server.address)
+    options = (
+        "--policy",
+        "lossless",
+        "--speed",
+        "max",
+        "--frames",
+        "30",
+        "--priority",
+        "-5",
+        "--server",
+        server.address,
+    )
     ended = poseloop("stream", "synthetic:64x64", *options)
     assert ended.returncode == 0
     assert ended.stdout.startswith("cam0: 30 frames in")
@@ -88,6 +99,10 @@ def test_models_and_streams(server: Any) -> None:
     assert [model["name"] for model in json.loads(listed.stdout)] == ["mean"]
     assert "mean" in poseloop("models", "--server", server.address).stdout
     assert poseloop("models", "unload", "mean", "--server", server.address).returncode == 0
+    swapped = poseloop("models", "swap", "mean", "mean.onnx", "--server", server.address, "--json")
+    assert json.loads(swapped.stdout)["sha256"] == "f" * 64
+    assert "mean" in poseloop("models", "swap", "mean", "mean.onnx", "--server", server.address).stdout
+    assert "absent.onnx" in poseloop("models", "swap", "mean", "absent.onnx", "--server", server.address).stderr
     refused = poseloop("models", "load", "absent.onnx", "--server", server.address)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: file:")
@@ -95,11 +110,14 @@ def test_models_and_streams(server: Any) -> None:
     assert json.loads(poseloop("streams", "--server", server.address, "--json").stdout) == []
 
 
-def test_errors_are_one_sentence(unused_address: str, tmp_path: Path, start: Callable[..., Any]) -> None:
+def test_errors_are_one_sentence(server: Any, unused_address: str, tmp_path: Path, start: Callable[..., Any]) -> None:
     cases = (
         ("stream", "absent.mp4"),
         ("stream", "synthetic:", "--server", "nowhere"),
         ("streams", "--server", unused_address),
+        ("stream", "synthetic:64x64", "--server", server.address, "--max-fps", "0"),
+        ("stream", "synthetic:64x64", "--server", server.address, "--max-fps", "5", "--policy", "lossless"),
+        ("stream", "synthetic:64x64", "--server", server.address, "--priority", "101"),
         ("watch", "a b"),
         ("watch", "cam0", "--endpoint", "nowhere"),
         ("watch", "cam0", "--csv", str(tmp_path / "absent" / "poses.csv")),

@@ -13,7 +13,7 @@ from poseloop.messages import pose_from_wire
 from poseloop.types import Counters
 from poseloop.v1 import poseloop_pb2 as pb
 
-FATES = ["published", "dropped_outbox", "lost_connection", "dropped_mailbox", "failed"]
+FATES = ["published", "dropped_outbox", "lost_connection", "dropped_rate", "dropped_mailbox", "failed"]
 
 
 def message(stream: str, sequence: int, counters: Counters, server: str = "a", session: int = 1) -> list[bytes]:
@@ -31,6 +31,7 @@ def message(stream: str, sequence: int, counters: Counters, server: str = "a", s
         counters=pb.StreamCounters(
             client=client,
             published=counters.published,
+            dropped_rate=counters.dropped_rate,
             dropped_mailbox=counters.dropped_mailbox,
             failed=counters.failed,
         ),
@@ -69,7 +70,7 @@ class World:
     def restart(self) -> None:
         self.server += "'"
         self.session += 1
-        self.counters = replace(self.counters, published=0, dropped_mailbox=0, failed=0)
+        self.counters = replace(self.counters, published=0, dropped_rate=0, dropped_mailbox=0, failed=0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(FATES), st.booleans()), max_size=60))

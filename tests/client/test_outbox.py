@@ -56,9 +56,9 @@ class OutboxWorld(RuleBasedStateMachine):
         self.server = replace(self.server, received=self.server.received + 1)
 
     @precondition(lambda self: self.at_server)
-    @rule(fate=st.sampled_from(["published", "dropped_mailbox", "failed"]))
+    @rule(fate=st.sampled_from(["published", "dropped_rate", "dropped_mailbox", "failed"]))
     def answer(self, fate: str) -> None:
-        if self.policy is Policy.LOSSLESS and fate == "dropped_mailbox":
+        if self.policy is Policy.LOSSLESS and fate.startswith("dropped"):
             fate = "published"
         sequence = self.at_server.pop(0)
         self.server = replace(self.server, **{fate: getattr(self.server, fate) + 1})

@@ -41,7 +41,7 @@ def serve() -> Serve:
 
     @asynccontextmanager
     async def start(*models: Path, **settings: object) -> AsyncIterator[Server]:
-        chosen = {"listen": "127.0.0.1:0", "publish": "tcp://127.0.0.1:*", "warm_up_runs": 2, **settings}
+        chosen = {"listen": "127.0.0.1:0", "publish": "tcp://127.0.0.1:*", "warm_up_runs": 2, "threads": 1, **settings}
         async with running(Settings.model_validate({"model": [str(model) for model in models], **chosen})) as server:
             yield server
 

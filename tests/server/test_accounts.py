@@ -21,12 +21,12 @@ from poseloop_server.stream import ClientAccount, Stream, StreamIdentity, make_m
 from poseloop_server.wire import varint
 
 
-def _frame(sequence: int) -> IncomingFrame:
-    return IncomingFrame(sequence, 2, 1, PixelFormat.GRAY8, b"ab", 10, 5, 5, 0)
+def _frame(sequence: int, captured_ns: int = 5) -> IncomingFrame:
+    return IncomingFrame(sequence, 2, 1, PixelFormat.GRAY8, b"ab", 10, captured_ns, captured_ns, 0)
 
 
-def _stream(policy: Policy, capacity: int = 3) -> Stream:
-    identity = StreamIdentity("cam0", 1, "spot", policy, False, "test")
+def _stream(policy: Policy, capacity: int = 3, max_fps: float = 0.0) -> Stream:
+    identity = StreamIdentity("cam0", 1, "spot", policy, False, "test", max_fps=max_fps)
     return Stream(identity, make_mailbox(policy, capacity), asyncio.new_event_loop(), lambda _: None)
 
 
@@ -48,21 +48,25 @@ def test_a_stream_is_drained_only_once_its_last_reply_is_given_to_the_call() -> 
 class Account(RuleBasedStateMachine):
     """The loop's side and the model's side of a stream, in any order."""
 
-    @initialize(policy=st.sampled_from(Policy))
-    def open(self, policy: Policy) -> None:
-        self.stream = _stream(policy)
+    @initialize(policy=st.sampled_from(Policy), max_fps=st.sampled_from([0.0, 10.0]))
+    def open(self, policy: Policy, max_fps: float) -> None:
+        self.stream = _stream(policy, max_fps=max_fps if policy is Policy.LIVE else 0.0)
+        self.captured_ns = 0
         self.sent = self.outbox = self.lost = 0
         self.queued = 0  # how often the stream stands in the model's queue
         self.taken: list[int] = []
         self.in_hand: IncomingFrame | None = None
 
-    @rule(skipped=st.integers(0, 5), lost=st.integers(0, 2))
+    @rule(skipped=st.integers(0, 5), lost=st.integers(0, 2), after_ns=st.integers(0, 200_000_000))
     @precondition(lambda self: self.stream.mailbox.has_room)
-    def receive(self, skipped: int, lost: int) -> None:
+    def receive(self, skipped: int, lost: int, after_ns: int) -> None:
+        self.captured_ns += after_ns
         self.sent += skipped + lost + 1
         self.outbox += skipped
         self.lost += lost
-        self.queued += self.stream.put(_frame(self.sent), ClientAccount(self.sent, self.outbox, self.lost))
+        self.queued += self.stream.put(
+            _frame(self.sent, self.captured_ns), ClientAccount(self.sent, self.outbox, self.lost)
+        )
 
     @rule()
     @precondition(lambda self: self.queued and self.in_hand is None)
@@ -71,7 +75,7 @@ class Account(RuleBasedStateMachine):
         self.in_hand = self.stream.mailbox.take()
         assert self.in_hand is not None
         self.taken.append(self.in_hand.sequence)
-        self.queued += bool(len(self.stream.mailbox))
+        self.queued += self.stream.mailbox.more
 
     @rule(fails=st.booleans())
     @precondition(lambda self: self.in_hand is not None)
@@ -102,6 +106,8 @@ class Account(RuleBasedStateMachine):
             assert self.taken == sorted(set(self.taken))
             if self.stream.identity.policy is Policy.LOSSLESS:
                 assert self.stream.dropped_mailbox == 0
+            if self.stream.limit is None:
+                assert self.stream.dropped_rate == 0
 
     def teardown(self) -> None:
         if hasattr(self, "stream"):
@@ -118,6 +124,31 @@ def test_a_live_mailbox_holds_the_newest() -> None:
     assert newest is not None
     assert newest.sequence == 2
     assert mailbox.take() is None
+
+
+def test_a_live_mailbox_gives_a_frame_of_the_size_asked_for_only() -> None:
+    mailbox = LiveMailbox()
+    assert not mailbox.holds(2, 1)
+    mailbox.put(_frame(0))
+    assert mailbox.holds(2, 1)
+    assert not mailbox.holds(1, 2)
+    assert mailbox.take_of(1, 2) is None
+    assert len(mailbox) == 1
+    taken = mailbox.take_of(2, 1)
+    assert taken is not None
+    assert taken.sequence == 0
+    assert mailbox.take_of(2, 1) is None
+
+
+def test_a_frame_put_in_after_a_take_does_not_count_as_left_behind() -> None:
+    mailbox = LosslessMailbox(3)
+    mailbox.put(_frame(0))
+    mailbox.take()
+    assert mailbox.put(_frame(1)).was_empty
+    assert not mailbox.more, "its stream would stand in line twice"
+    mailbox.put(_frame(2))
+    mailbox.take()
+    assert mailbox.more
 
 
 def test_a_full_lossless_mailbox_takes_nothing_more() -> None:
@@ -143,13 +174,14 @@ def test_a_pose_written_in_parts_is_the_pose(instances: int, keypoints: int, dat
     flat = data.draw(st.lists(floats, min_size=instances * keypoints * 3, max_size=instances * keypoints * 3))
     values = np.array(flat, np.float32).reshape(instances, keypoints, 3)
     stream = _stream(Policy.LIVE)
-    writer = PoseWriter(stream.identity, spec, "server")
+    writer = PoseWriter(stream.identity, spec, "server", "ab12")
     for size in ((4, 5), (6, 7)):
         frame = IncomingFrame(9, *size, PixelFormat.GRAY8, b"", 20, 10, 8, 3)
         payload, published_ns = writer.write(stream, frame, values, 30, 40)
         pose = pb.Pose.FromString(payload)
         assert np.array_equal(np.array(pose.keypoints, np.float32).reshape(values.shape), values, equal_nan=True)
         assert (pose.width, pose.height, pose.instances, list(pose.keypoint_names)) == (*size, instances, names)
+        assert pose.model_sha256 == "ab12"
         assert (pose.stamps.published_ns, pose.stamps.captured_ns, pose.sequence) == (published_ns, 10, 9)
     stream.loop.close()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from poseloop.cli import app, load_commands
 from poseloop.errors import InvalidInputError
+from poseloop_server.placement import Placement
 from poseloop_server.settings import HostPort, Settings, load_settings
 from typer.testing import CliRunner
 
@@ -33,6 +34,12 @@ def test_models_are_a_list_wherever_they_come_from(tmp_path: Path) -> None:
         ("treads: 2", "did you mean 'threads'"),
         ("threads: 0", r"threads \(from .*server.yaml\)"),
         ("publish: 127.0.0.1:5", "tcp://"),
+        ("cores: x", "write them as"),
+        ("cores: 3-1", "above"),
+        ("cores: [mouse=]", "write them as"),
+        ("model_threads: [mouse]", "NAME=COUNT"),
+        ("model_threads: mouse=0", "NAME=COUNT"),
+        ("max_batch_frames: 0", r"max_batch_frames \(from"),
         ("metrics: nowhere", "HOST:PORT"),
         ("- a list", "key: value"),
         ("a: [", "not valid YAML"),
@@ -43,6 +50,18 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, said: str) -
     file.write_text(content)
     with pytest.raises(InvalidInputError, match=said):
         load_settings(file, {}, {})
+
+
+def test_threads_and_cores_are_each_models_own_or_everyones(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("threads: 2\nmodel_threads: [mouse=3]\ncores: [0, 1, mouse=2-3, mouse=5]\n")
+    settings = load_settings(file, {}, {})
+    assert settings.placement("mouse") == Placement(3, (2, 3, 5))
+    assert settings.placement("fly") == Placement(2, (0, 1))
+    assert load_settings(None, {}, {"POSELOOP_CORES": "1, 3"}).placement("fly").cores == (1, 3)
+    assert load_settings(None, {"cores": ["0-1"]}, {}).placement("fly").cores == (0, 1)
+    file.write_text("cores: 1\nthreads: auto\n")
+    assert load_settings(file, {}, {}).placement("fly").cores == (1,)
 
 
 def test_a_nearly_known_variable_is_a_typing_error() -> None:

@@ -143,5 +143,6 @@ async def received_poses(socket: zmq.asyncio.Socket, count: int) -> list[pb.Pose
 
 def account_balances(counters: pb.StreamCounters, in_flight: int = 0) -> bool:
     client = counters.client
-    gone = client.dropped_outbox + client.lost_connection + counters.dropped_mailbox + counters.failed
+    dropped_here = counters.dropped_rate + counters.dropped_mailbox + counters.failed
+    gone = client.dropped_outbox + client.lost_connection + dropped_here
     return client.sent == counters.published + gone + in_flight

@@ -211,6 +211,10 @@ class AsyncServer:
         """Load a model of the server's models folder; see `poseloop.Server.load_model`."""
         return await asyncio.to_thread(self._server.load_model, file, name)
 
+    async def swap_model(self, name: str, file: str) -> ModelInfo:
+        """Let a file take over a model's name and streams; see `poseloop.Server.swap_model`."""
+        return await asyncio.to_thread(self._server.swap_model, name, file)
+
     async def unload_model(self, name: str) -> None:
         """Unload a model."""
         await asyncio.to_thread(self._server.unload_model, name)

@@ -37,6 +37,8 @@ class TrackOptions(TypedDict, total=False):
     transport: ``"auto"`` (the default) hands frames over through shared memory where the server is on this host and
         offers it, and over gRPC elsewhere; ``"grpc"`` and ``"local"`` insist.
     on_reconnect: called with each `Reconnection`, on the sender's thread; they are logged in any case.
+    priority: -100 to 100, 0 unless given; of the streams that are ready the server serves the highest first.
+    max_fps: poses a second that are enough, live only; what exceeds it is dropped by the server and counted.
     """
 
     encoding: Encoding
@@ -44,6 +46,8 @@ class TrackOptions(TypedDict, total=False):
     reconnect_s: float
     transport: Transport
     on_reconnect: Callable[[Reconnection], None]
+    priority: int
+    max_fps: float | None
 
 
 class SenderOptions(TrackOptions, total=False):
@@ -99,6 +103,8 @@ class Server:
             timeout_s=self._timeout_s,
             reconnect_s=options.get("reconnect_s", math.inf),
             transport=options.get("transport", "auto"),
+            priority=options.get("priority", 0),
+            max_fps=options.get("max_fps"),
         )
         listeners = Listeners(options.get("on_pose"), options.get("on_reconnect"), options.get("on_end"))
         return FrameSender(settings, self.address, listeners)
@@ -147,6 +153,20 @@ class Server:
             RequestRefusedError: there is no such file, it is no model, or the name is taken.
         """
         reply = self._ask(self._models.LoadModel, pb.LoadModelRequest(file=file, name=name), _LOAD_S)
+        return model_info_from_wire(reply.model)
+
+    def swap_model(self, name: str, file: str) -> ModelInfo:
+        """Let a file of the server's models folder take over a model's name and streams, between two inferences.
+
+        Args:
+            name: of the loaded model; it stays.
+            file: a file name in that folder, without a path.
+
+        Raises:
+            RequestRefusedError: there is no such model or file, the file is no model, or its poses would not mean the
+                same to the streams that run. The model that runs goes on.
+        """
+        reply = self._ask(self._models.SwapModel, pb.SwapModelRequest(name=name, file=file), _LOAD_S)
         return model_info_from_wire(reply.model)
 
     def unload_model(self, name: str) -> None:

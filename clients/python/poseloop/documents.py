@@ -18,6 +18,7 @@ def pose_document(pose: Pose) -> dict[str, Any]:
         "model": pose.model,
         "server_id": pose.server_id,
         "session_id": pose.session_id,
+        "model_sha256": pose.model_sha256,
         "width": pose.width,
         "height": pose.height,
         "stamps": asdict(pose.stamps),

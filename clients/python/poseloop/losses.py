@@ -15,6 +15,7 @@ class Losses:
         missed: published, but they did not arrive here: this subscriber was too slow, or the network failed.
         dropped_outbox: replaced in the client's outbox by newer frames.
         lost_connection: in flight between client and server when that connection broke.
+        dropped_rate: over the stream's rate limit.
         dropped_mailbox: replaced in the server's mailbox by newer frames.
         failed: inference failed on them.
         unexplained: of an earlier session, whose last counters never arrived here: what became of them is not known.
@@ -26,6 +27,7 @@ class Losses:
     dropped_mailbox: int = 0
     failed: int = 0
     unexplained: int = 0
+    dropped_rate: int = 0
 
     def __add__(self, other: Losses) -> Losses:
         return Losses(
@@ -35,6 +37,7 @@ class Losses:
             self.dropped_mailbox + other.dropped_mailbox,
             self.failed + other.failed,
             self.unexplained + other.unexplained,
+            self.dropped_rate + other.dropped_rate,
         )
 
     @property
@@ -44,6 +47,7 @@ class Losses:
             self.missed
             + self.dropped_outbox
             + self.lost_connection
+            + self.dropped_rate
             + self.dropped_mailbox
             + self.failed
             + self.unexplained
@@ -54,6 +58,7 @@ class Losses:
             "missed here": self.missed,
             "dropped in the outbox": self.dropped_outbox,
             "lost with a connection": self.lost_connection,
+            "over the rate limit": self.dropped_rate,
             "dropped in the mailbox": self.dropped_mailbox,
             "failed": self.failed,
             "unexplained": self.unexplained,
@@ -144,6 +149,7 @@ def _between(before: Counters, after: Counters, skipped: int) -> Losses:
         lost_connection=max(0, after.lost_connection - before.lost_connection),
         dropped_mailbox=max(0, after.dropped_mailbox - before.dropped_mailbox),
         failed=max(0, after.failed - before.failed),
+        dropped_rate=max(0, after.dropped_rate - before.dropped_rate),
     )
 
 
@@ -156,6 +162,7 @@ def _across(last: _Seen, pose: Pose, skipped: int, sender_restarted: bool) -> Lo
         dropped_outbox=max(0, after.dropped_outbox - (0 if sender_restarted else last.counters.dropped_outbox)),
         dropped_mailbox=after.dropped_mailbox,
         failed=after.failed,
+        dropped_rate=after.dropped_rate,
     )
     # The sender counts a frame as lost when its answer was; where the pose did arrive here, the gap is smaller.
     broken = max(0, after.lost_connection - (0 if sender_restarted else last.counters.lost_connection))

@@ -38,6 +38,7 @@ def counters_from_wire(message: pb.StreamCounters) -> Counters:
         dropped_mailbox=message.dropped_mailbox,
         failed=message.failed,
         received=message.received,
+        dropped_rate=message.dropped_rate,
     )
 
 
@@ -66,6 +67,7 @@ def pose_from_wire(message: pb.Pose) -> Pose:
         model=message.model,
         server_id=message.server_id,
         session_id=message.session_id,
+        model_sha256=message.model_sha256,
     )
 
 
@@ -90,6 +92,8 @@ def stream_info_from_wire(message: pb.StreamInfo) -> StreamInfo:
         inference=percentiles_from_wire(message.inference),
         peer=message.peer,
         session_id=message.session_id,
+        priority=message.priority,
+        max_fps=message.max_frames_per_second or None,
     )
 
 
@@ -106,4 +110,7 @@ def model_info_from_wire(message: pb.ModelInfo) -> ModelInfo:
         inference_ms=message.inference_ms,
         threads=message.threads,
         streams=tuple(message.streams),
+        cores=tuple(message.cores),
+        batch_times_ms={one.frames: one.inference_ms for one in message.batch_times},
+        batches=tuple(message.batches),
     )

@@ -88,6 +88,7 @@ class Outbox(Generic[Payload]):
             dropped_mailbox=before.dropped_mailbox + now.dropped_mailbox,
             failed=before.failed + now.failed,
             received=before.received + now.received,
+            dropped_rate=before.dropped_rate + now.dropped_rate,
         )
 
     def offer(self, payload: Payload) -> int:
@@ -150,7 +151,8 @@ class Outbox(Generic[Payload]):
             lost = 0
         else:
             to_resend = 0
-            lost = self._left_in_session - session.published - session.dropped_mailbox - session.failed
+            dropped = session.dropped_rate + session.dropped_mailbox + session.failed
+            lost = self._left_in_session - session.published - dropped
         self._unacknowledged.clear()
         self._earlier = replace(
             self._earlier,
@@ -158,6 +160,7 @@ class Outbox(Generic[Payload]):
             dropped_mailbox=self._earlier.dropped_mailbox + session.dropped_mailbox,
             failed=self._earlier.failed + session.failed,
             received=self._earlier.received + session.received,
+            dropped_rate=self._earlier.dropped_rate + session.dropped_rate,
         )
         self._session = Counters()
         self._left_in_session = 0
@@ -180,4 +183,5 @@ def _newest(known: Counters, told: Counters) -> Counters:
         dropped_mailbox=max(known.dropped_mailbox, told.dropped_mailbox),
         failed=max(known.failed, told.failed),
         received=max(known.received, told.received),
+        dropped_rate=max(known.dropped_rate, told.dropped_rate),
     )

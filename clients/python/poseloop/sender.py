@@ -56,6 +56,8 @@ class SenderSettings:
         timeout_s: how long opening the stream may take.
         reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
         transport: how frames travel: ``"grpc"``, ``"local"`` (shared memory of this host) or ``"auto"``.
+        priority: -100 to 100; of the streams that are ready the server serves the highest first.
+        max_fps: poses a second that are enough, live only; None for every frame.
     """
 
     stream: str
@@ -67,6 +69,8 @@ class SenderSettings:
     timeout_s: float = 10.0
     reconnect_s: float = math.inf
     transport: Transport = "auto"
+    priority: int = 0
+    max_fps: float | None = None
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
@@ -82,8 +86,19 @@ class SenderSettings:
             )
         if not 1 <= self.jpeg_quality <= 100:
             raise InvalidInputError(f"a JPEG's quality must be 1 to 100, not {self.jpeg_quality}")
+        if not -100 <= self.priority <= 100:
+            raise InvalidInputError(f"a stream's priority must be -100 to 100, not {self.priority}")
+        self._check_max_fps()
         if self.encoding == "jpeg":
             jpeg.require()
+
+    def _check_max_fps(self) -> None:
+        if self.max_fps is None:
+            return
+        if self.policy is Policy.LOSSLESS:
+            raise InvalidInputError("max_fps drops frames, and a lossless stream drops none; use one of the two")
+        if not 0 < self.max_fps < math.inf:
+            raise InvalidInputError(f"max_fps must be a number above 0, not {self.max_fps}")
 
     def opening(self) -> pb.OpenStream:
         """Return the message that opens the stream."""
@@ -94,6 +109,8 @@ class SenderSettings:
             return_poses=self.return_poses,
             clock_id=clock_id(),
             shared_memory=self.transport != "grpc" and local.is_installed(),
+            priority=self.priority,
+            max_frames_per_second=self.max_fps or 0.0,
         )
 
     def compression(self) -> Callable[[FrameData], FrameData] | None:

@@ -16,7 +16,7 @@ from poseloop.types import Counters, ModelInfo, StreamInfo
 
 ServerOption = Annotated[str, typer.Option("--server", help="The server's address.")]
 
-models_app = typer.Typer(help="List, load and unload the models of a server.", invoke_without_command=True)
+models_app = typer.Typer(help="List, load, swap and unload the models of a server.", invoke_without_command=True)
 
 
 def _model_document(model: ModelInfo) -> dict[str, Any]:
@@ -31,23 +31,38 @@ def _table(*columns: str) -> Table:
 
 
 def _model_table(models: list[ModelInfo]) -> Table:
-    table = _table("model", "keypoints", "native size", "runs on", "inference", "streams")
+    table = _table("model", "keypoints", "native size", "runs on", "inference", "batches", "streams")
     for model in models:
         spec = model.spec
         table.add_row(
             Text(model.name),
             str(len(spec.keypoints)),
             f"{spec.native_width}x{spec.native_height} {spec.color}",
-            Text(f"{model.provider} {model.precision}, {model.device}, {model.threads} threads"),
+            Text(f"{model.provider} {model.precision}, {model.device}, {_threads(model)}"),
             f"{model.inference_ms:.1f} ms",
+            _batches(model),
             Text(", ".join(model.streams) or "-"),
         )
     return table
 
 
+def _threads(model: ModelInfo) -> str:
+    cores = f" on cores {', '.join(str(core) for core in model.cores)}" if model.cores else ""
+    return f"{model.threads} {'thread' if model.threads == 1 else 'threads'}{cores}"
+
+
+def _batches(model: ModelInfo) -> str:
+    """Say how long batches take, and how many streams' frames are inferred together."""
+    if not model.batch_times_ms:
+        return "-"
+    times = ", ".join(f"{frames}: {time_ms:.1f}" for frames, time_ms in sorted(model.batch_times_ms.items()))
+    largest = max(model.batches, default=1)
+    return f"{f'up to {largest}' if largest > 1 else 'no'} ({times} ms)"
+
+
 @models_app.callback()
 def models(context: typer.Context, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False) -> None:
-    """List, load and unload the models of a server."""
+    """List, load, swap and unload the models of a server."""
     if context.invoked_subcommand is not None:
         context.obj = server
         return
@@ -77,6 +92,23 @@ def load(
 
 
 @models_app.command()
+def swap(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The loaded model's name, which stays.")],
+    file: Annotated[str, typer.Argument(help="A file name in the server's models folder.")],
+    server: Annotated[str | None, typer.Option("--server", help="The server's address.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let another version take over a model's name and streams, while they run."""
+    with connect(server or context.obj) as connection:
+        model = connection.swap_model(name, file)
+    if as_json:
+        write_json(_model_document(model))
+    else:
+        console().print(_model_table([model]))
+
+
+@models_app.command()
 def unload(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The model's name.")],
@@ -93,6 +125,7 @@ def _dropped(counters: Counters) -> str:
     places = {
         "outbox": counters.dropped_outbox,
         "connection": counters.lost_connection,
+        "rate": counters.dropped_rate,
         "mailbox": counters.dropped_mailbox,
         "failed": counters.failed,
     }

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from poseloop.addresses import DEFAULT_SERVER
-from poseloop.client import connect
+from poseloop.client import SenderOptions, connect
 from poseloop.link import Reconnection
 from poseloop.output import JsonOption, console, until_told_to_stop, write_json
 from poseloop.sender import Encoding, FrameSender
@@ -65,8 +65,8 @@ def _say(status: StreamStatus, stream: str, counters: Counters) -> None:
     out = console()
     out.print(
         f"{stream}: {counters.sent} frames in {status.seconds:.1f} s; published {counters.published}, dropped "
-        f"{counters.dropped} (outbox {counters.dropped_outbox}, connection {counters.lost_connection}, mailbox "
-        f"{counters.dropped_mailbox}, failed {counters.failed})",
+        f"{counters.dropped} (outbox {counters.dropped_outbox}, connection {counters.lost_connection}, rate "
+        f"{counters.dropped_rate}, mailbox {counters.dropped_mailbox}, failed {counters.failed})",
         soft_wrap=True,
     )
 
@@ -86,16 +86,25 @@ def stream(
     speed: Annotated[Speed, typer.Option(help="max: as fast as frames are taken.")] = "realtime",
     loop: Annotated[bool, typer.Option("--loop", help="Begin a video again at its end.")] = False,
     frames: Annotated[int | None, typer.Option(min=1, help="End after this many frames.")] = None,
+    priority: Annotated[int, typer.Option(help="-100 to 100; the server serves higher ones first.")] = 0,
+    max_fps: Annotated[
+        float | None, typer.Option(help="Poses a second that are enough, live; the server drops and counts the rest.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a camera, a video or the synthetic arena to a server, until it ends or Ctrl-C."""
     reconnections: list[Reconnection] = []
+    options = SenderOptions(
+        encoding=encode,
+        transport=transport,
+        on_reconnect=reconnections.append,
+        priority=priority,
+        max_fps=max_fps,
+    )
     with (
         open_source(source, fps=fps, speed=speed, loop=loop) as opened,
         connect(server) as connection,
-        connection.sender(
-            name, model, policy, encoding=encode, transport=transport, on_reconnect=reconnections.append
-        ) as sender,
+        connection.sender(name, model, policy, **options) as sender,
     ):
         status = StreamStatus(sender, opened)
         status.reconnections = reconnections

@@ -108,11 +108,12 @@ class Counters:
     dropped_mailbox: int = 0  # by the server: replaced by a newer frame before inference
     failed: int = 0  # inference failed on them
     received: int = 0
+    dropped_rate: int = 0  # by the server: over the stream's rate limit
 
     @property
     def dropped(self) -> int:
         """Frames that were given up on, at any place."""
-        return self.dropped_outbox + self.lost_connection + self.dropped_mailbox + self.failed
+        return self.dropped_outbox + self.lost_connection + self.dropped_rate + self.dropped_mailbox + self.failed
 
     @property
     def in_flight(self) -> int:
@@ -139,6 +140,7 @@ class Pose:
     model: str
     server_id: str
     session_id: int
+    model_sha256: str = ""  # of the file that made it: a model may be swapped while its streams run
 
     def __getitem__(self, name: str) -> Keypoint:
         """Return the first instance's keypoint of that name."""
@@ -278,6 +280,8 @@ class StreamInfo:
     inference: Percentiles
     peer: str
     session_id: int
+    priority: int = 0
+    max_fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,3 +298,6 @@ class ModelInfo:
     inference_ms: float
     threads: int
     streams: tuple[str, ...] = field(default=())
+    cores: tuple[int, ...] = field(default=())  # that its threads are pinned to; none: the system chooses
+    batch_times_ms: dict[int, float] = field(default_factory=dict)  # by the number of frames, at the native size
+    batches: tuple[int, ...] = field(default=())  # by the number of ready streams, from 1: frames inferred together

@@ -114,7 +114,7 @@ def _account_line(counters: Counters) -> Text:
     line = Text.assemble(("client    ", "dim"), f"sent {counters.sent}")
     _add_drops(line, {"outbox": counters.dropped_outbox, "connection": counters.lost_connection})
     line.append("\nserver    ", style="dim").append(f"received {counters.received}  published {counters.published}")
-    _add_drops(line, {"mailbox": counters.dropped_mailbox, "failed": counters.failed})
+    _add_drops(line, {"rate": counters.dropped_rate, "mailbox": counters.dropped_mailbox, "failed": counters.failed})
     return line
 
 

@@ -208,6 +208,8 @@ class GrpcFrames:
             policy=policy,
             return_poses=request.return_poses,
             peer=context.peer(),
+            priority=request.priority,
+            max_fps=request.max_frames_per_second,
         )
         outbox = _Outbox(context)
         stream = Stream(identity, make_mailbox(policy, window), asyncio.get_running_loop(), outbox.put)

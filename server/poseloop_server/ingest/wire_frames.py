@@ -15,6 +15,8 @@ from poseloop_server.stream import ClientAccount
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LARGEST_TIME_NS = 2**62
+_LARGEST_PRIORITY = 100
+_SLOWEST_LIMIT, _FASTEST_LIMIT = 0.001, 1e6  # frames a second
 
 
 def read_message(data: bytes) -> pb.FrameMessage:
@@ -36,7 +38,7 @@ def read_open(data: bytes) -> pb.OpenStream:
     """Parse the first message of a Track call.
 
     Raises:
-        RefusedError: it does not open a stream, or with a bad name or policy.
+        RefusedError: it does not open a stream, or with a bad name, policy, priority or limit.
     """
     message = read_message(data)
     if message.WhichOneof("message") != "open":
@@ -48,7 +50,25 @@ def read_open(data: bytes) -> pb.OpenStream:
         )
     if request.policy not in pb.DeliveryPolicy.values():
         raise invalid("policy", f"{request.policy} is no DeliveryPolicy; use LIVE or LOSSLESS.")
+    _check_turns(request)
     return request
+
+
+def _check_turns(request: pb.OpenStream) -> None:
+    if abs(request.priority) > _LARGEST_PRIORITY:
+        raise invalid(
+            "priority", f"{request.priority} is out of range; use -{_LARGEST_PRIORITY} to {_LARGEST_PRIORITY}."
+        )
+    limit = request.max_frames_per_second
+    if limit and not _SLOWEST_LIMIT <= limit <= _FASTEST_LIMIT:
+        raise invalid(
+            "max_frames_per_second",
+            f"{limit:g} is no limit; use {_SLOWEST_LIMIT:g} to {_FASTEST_LIMIT:g}, or 0 for every frame.",
+        )
+    if limit and request.policy == pb.DELIVERY_POLICY_LOSSLESS:
+        raise invalid(
+            "max_frames_per_second", "a lossless stream drops nothing; leave the limit out, or open a live stream."
+        )
 
 
 class FrameGate:

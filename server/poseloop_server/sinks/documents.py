@@ -54,6 +54,7 @@ class CountersDocument(_Document):
     dropped_mailbox: Count
     failed: Count
     received: Count
+    dropped_rate: Count
 
 
 class PoseDocument(_Document):
@@ -65,6 +66,7 @@ class PoseDocument(_Document):
     model: str
     server_id: str
     session_id: Count
+    model_sha256: str = Field(description="of the file that made it; changes when the model is swapped")
     width: Count = Field(description="of the frame, in pixels")
     height: Count = Field(description="of the frame, in pixels")
     stamps: StampsDocument
@@ -75,7 +77,7 @@ class PoseDocument(_Document):
 class EventDocument(_Document):
     """Something that happened to a stream; topic event/<stream>."""
 
-    kind: Literal["opened", "closed", "failed"]
+    kind: Literal["opened", "closed", "failed", "swapped"]
     stream: str
     time_ns: Nanoseconds
     message: str
@@ -97,10 +99,11 @@ class StatusDocument(_Document):
 
 
 Document = Annotated[PoseDocument | EventDocument | StatusDocument, Field(discriminator="kind")]
-_EVENT_KINDS: dict[int, Literal["opened", "closed", "failed"]] = {
+_EVENT_KINDS: dict[int, Literal["opened", "closed", "failed", "swapped"]] = {
     pb.StreamEvent.KIND_OPENED: "opened",
     pb.StreamEvent.KIND_CLOSED: "closed",
     pb.StreamEvent.KIND_FAILED: "failed",
+    pb.StreamEvent.KIND_SWAPPED: "swapped",
 }
 
 
@@ -151,6 +154,7 @@ def _pose(pose: Pose) -> PoseDocument:
         model=pose.model,
         server_id=pose.server_id,
         session_id=pose.session_id,
+        model_sha256=pose.model_sha256,
         width=pose.width,
         height=pose.height,
         stamps=StampsDocument(**asdict(pose.stamps)),

@@ -38,20 +38,24 @@ class FrameMessage(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id", "shared_memory")
+    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id", "shared_memory", "priority", "max_frames_per_second")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     RETURN_POSES_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     stream: str
     model: str
     policy: DeliveryPolicy
     return_poses: bool
     clock_id: str
     shared_memory: bool
-    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ..., shared_memory: bool = ...) -> None: ...
+    priority: int
+    max_frames_per_second: float
+    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ..., shared_memory: bool = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("sequence", "captured_client_ns", "sent_client_ns", "width", "height", "format", "data", "client", "clock_offset_ns", "clock_uncertainty_ns")
@@ -134,18 +138,20 @@ class Closed(_message.Message):
     def __init__(self, counters: _Optional[_Union[StreamCounters, _Mapping]] = ...) -> None: ...
 
 class StreamCounters(_message.Message):
-    __slots__ = ("client", "received", "published", "dropped_mailbox", "failed")
+    __slots__ = ("client", "received", "published", "dropped_mailbox", "failed", "dropped_rate")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_FIELD_NUMBER: _ClassVar[int]
     DROPPED_MAILBOX_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_RATE_FIELD_NUMBER: _ClassVar[int]
     client: ClientCounters
     received: int
     published: int
     dropped_mailbox: int
     failed: int
-    def __init__(self, client: _Optional[_Union[ClientCounters, _Mapping]] = ..., received: _Optional[int] = ..., published: _Optional[int] = ..., dropped_mailbox: _Optional[int] = ..., failed: _Optional[int] = ...) -> None: ...
+    dropped_rate: int
+    def __init__(self, client: _Optional[_Union[ClientCounters, _Mapping]] = ..., received: _Optional[int] = ..., published: _Optional[int] = ..., dropped_mailbox: _Optional[int] = ..., failed: _Optional[int] = ..., dropped_rate: _Optional[int] = ...) -> None: ...
 
 class Stamps(_message.Message):
     __slots__ = ("captured_ns", "received_ns", "inference_started_ns", "inference_ended_ns", "published_ns", "captured_client_ns", "clock_uncertainty_ns")
@@ -166,7 +172,7 @@ class Stamps(_message.Message):
     def __init__(self, captured_ns: _Optional[int] = ..., received_ns: _Optional[int] = ..., inference_started_ns: _Optional[int] = ..., inference_ended_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., captured_client_ns: _Optional[int] = ..., clock_uncertainty_ns: _Optional[int] = ...) -> None: ...
 
 class Pose(_message.Message):
-    __slots__ = ("stream", "sequence", "stamps", "keypoints", "instances", "keypoint_names", "model", "server_id", "session_id", "counters", "width", "height")
+    __slots__ = ("stream", "sequence", "stamps", "keypoints", "instances", "keypoint_names", "model", "server_id", "session_id", "counters", "width", "height", "model_sha256")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STAMPS_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +185,7 @@ class Pose(_message.Message):
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     stream: str
     sequence: int
     stamps: Stamps
@@ -191,7 +198,8 @@ class Pose(_message.Message):
     counters: StreamCounters
     width: int
     height: int
-    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., stamps: _Optional[_Union[Stamps, _Mapping]] = ..., keypoints: _Optional[_Iterable[float]] = ..., instances: _Optional[int] = ..., keypoint_names: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    model_sha256: str
+    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., stamps: _Optional[_Union[Stamps, _Mapping]] = ..., keypoints: _Optional[_Iterable[float]] = ..., instances: _Optional[int] = ..., keypoint_names: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., model_sha256: _Optional[str] = ...) -> None: ...
 
 class StreamEvent(_message.Message):
     __slots__ = ("stream", "kind", "time_ns", "message", "server_id", "session_id", "counters")
@@ -201,10 +209,12 @@ class StreamEvent(_message.Message):
         KIND_OPENED: _ClassVar[StreamEvent.Kind]
         KIND_CLOSED: _ClassVar[StreamEvent.Kind]
         KIND_FAILED: _ClassVar[StreamEvent.Kind]
+        KIND_SWAPPED: _ClassVar[StreamEvent.Kind]
     KIND_UNSPECIFIED: StreamEvent.Kind
     KIND_OPENED: StreamEvent.Kind
     KIND_CLOSED: StreamEvent.Kind
     KIND_FAILED: StreamEvent.Kind
+    KIND_SWAPPED: StreamEvent.Kind
     STREAM_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     TIME_NS_FIELD_NUMBER: _ClassVar[int]
@@ -238,7 +248,7 @@ class ServerStatus(_message.Message):
     def __init__(self, server_id: _Optional[str] = ..., time_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., streams: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "spec", "sha256", "provider", "device", "precision", "warm_up_ms", "inference_ms", "streams", "threads")
+    __slots__ = ("name", "spec", "sha256", "provider", "device", "precision", "warm_up_ms", "inference_ms", "streams", "threads", "cores", "batch_times", "batches")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +259,9 @@ class ModelInfo(_message.Message):
     INFERENCE_MS_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    CORES_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TIMES_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
     name: str
     spec: str
     sha256: str
@@ -259,7 +272,18 @@ class ModelInfo(_message.Message):
     inference_ms: float
     streams: _containers.RepeatedScalarFieldContainer[str]
     threads: int
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[str] = ..., sha256: _Optional[str] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., warm_up_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., streams: _Optional[_Iterable[str]] = ..., threads: _Optional[int] = ...) -> None: ...
+    cores: _containers.RepeatedScalarFieldContainer[int]
+    batch_times: _containers.RepeatedCompositeFieldContainer[BatchTime]
+    batches: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[str] = ..., sha256: _Optional[str] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., precision: _Optional[str] = ..., warm_up_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., streams: _Optional[_Iterable[str]] = ..., threads: _Optional[int] = ..., cores: _Optional[_Iterable[int]] = ..., batch_times: _Optional[_Iterable[_Union[BatchTime, _Mapping]]] = ..., batches: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class BatchTime(_message.Message):
+    __slots__ = ("frames", "inference_ms")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_MS_FIELD_NUMBER: _ClassVar[int]
+    frames: int
+    inference_ms: float
+    def __init__(self, frames: _Optional[int] = ..., inference_ms: _Optional[float] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()
@@ -280,6 +304,20 @@ class LoadModelRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
 
 class LoadModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelInfo
+    def __init__(self, model: _Optional[_Union[ModelInfo, _Mapping]] = ...) -> None: ...
+
+class SwapModelRequest(_message.Message):
+    __slots__ = ("name", "file")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    file: str
+    def __init__(self, name: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
+
+class SwapModelResponse(_message.Message):
     __slots__ = ("model",)
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: ModelInfo
@@ -308,7 +346,7 @@ class Percentiles(_message.Message):
     def __init__(self, p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., max_ms: _Optional[float] = ...) -> None: ...
 
 class StreamInfo(_message.Message):
-    __slots__ = ("name", "model", "policy", "format", "width", "height", "counters", "frames_per_second", "age", "wait", "inference", "peer", "session_id", "opened_ns")
+    __slots__ = ("name", "model", "policy", "format", "width", "height", "counters", "frames_per_second", "age", "wait", "inference", "peer", "session_id", "opened_ns", "priority", "max_frames_per_second")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -323,6 +361,8 @@ class StreamInfo(_message.Message):
     PEER_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     OPENED_NS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     policy: DeliveryPolicy
@@ -337,7 +377,9 @@ class StreamInfo(_message.Message):
     peer: str
     session_id: int
     opened_ns: int
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., format: _Optional[_Union[PixelFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., frames_per_second: _Optional[float] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., wait: _Optional[_Union[Percentiles, _Mapping]] = ..., inference: _Optional[_Union[Percentiles, _Mapping]] = ..., peer: _Optional[str] = ..., session_id: _Optional[int] = ..., opened_ns: _Optional[int] = ...) -> None: ...
+    priority: int
+    max_frames_per_second: float
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., format: _Optional[_Union[PixelFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., frames_per_second: _Optional[float] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., wait: _Optional[_Union[Percentiles, _Mapping]] = ..., inference: _Optional[_Union[Percentiles, _Mapping]] = ..., peer: _Optional[str] = ..., session_id: _Optional[int] = ..., opened_ns: _Optional[int] = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ...) -> None: ...
 
 class ListStreamsRequest(_message.Message):
     __slots__ = ()

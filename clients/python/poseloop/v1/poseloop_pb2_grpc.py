@@ -103,7 +103,7 @@ class PoseService(object):
 
 
 class ModelServiceStub(object):
-    """Lists, loads and unloads the models of a server.
+    """Lists, loads, swaps and unloads the models of a server.
     """
 
     def __init__(self, channel):
@@ -122,6 +122,11 @@ class ModelServiceStub(object):
                 request_serializer=poseloop_dot_v1_dot_poseloop__pb2.LoadModelRequest.SerializeToString,
                 response_deserializer=poseloop_dot_v1_dot_poseloop__pb2.LoadModelResponse.FromString,
                 _registered_method=True)
+        self.SwapModel = channel.unary_unary(
+                '/poseloop.v1.ModelService/SwapModel',
+                request_serializer=poseloop_dot_v1_dot_poseloop__pb2.SwapModelRequest.SerializeToString,
+                response_deserializer=poseloop_dot_v1_dot_poseloop__pb2.SwapModelResponse.FromString,
+                _registered_method=True)
         self.UnloadModel = channel.unary_unary(
                 '/poseloop.v1.ModelService/UnloadModel',
                 request_serializer=poseloop_dot_v1_dot_poseloop__pb2.UnloadModelRequest.SerializeToString,
@@ -130,7 +135,7 @@ class ModelServiceStub(object):
 
 
 class ModelServiceServicer(object):
-    """Lists, loads and unloads the models of a server.
+    """Lists, loads, swaps and unloads the models of a server.
     """
 
     def ListModels(self, request, context):
@@ -141,6 +146,14 @@ class ModelServiceServicer(object):
 
     def LoadModel(self, request, context):
         """Loads FILE from the server's models folder, warms it up and makes it available. A failed load changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwapModel(self, request, context):
+        """Loads FILE likewise and lets it take over a model's name and streams between two inferences. A file that fails to
+        load, or whose poses would not mean the same to the streams that run, changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +179,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=poseloop_dot_v1_dot_poseloop__pb2.LoadModelRequest.FromString,
                     response_serializer=poseloop_dot_v1_dot_poseloop__pb2.LoadModelResponse.SerializeToString,
             ),
+            'SwapModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwapModel,
+                    request_deserializer=poseloop_dot_v1_dot_poseloop__pb2.SwapModelRequest.FromString,
+                    response_serializer=poseloop_dot_v1_dot_poseloop__pb2.SwapModelResponse.SerializeToString,
+            ),
             'UnloadModel': grpc.unary_unary_rpc_method_handler(
                     servicer.UnloadModel,
                     request_deserializer=poseloop_dot_v1_dot_poseloop__pb2.UnloadModelRequest.FromString,
@@ -180,7 +198,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Lists, loads and unloads the models of a server.
+    """Lists, loads, swaps and unloads the models of a server.
     """
 
     @staticmethod
@@ -227,6 +245,33 @@ class ModelService(object):
             '/poseloop.v1.ModelService/LoadModel',
             poseloop_dot_v1_dot_poseloop__pb2.LoadModelRequest.SerializeToString,
             poseloop_dot_v1_dot_poseloop__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwapModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/poseloop.v1.ModelService/SwapModel',
+            poseloop_dot_v1_dot_poseloop__pb2.SwapModelRequest.SerializeToString,
+            poseloop_dot_v1_dot_poseloop__pb2.SwapModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
