@@ -156,8 +156,10 @@ def decode(maps: Maps, stride: int) -> Tensor:
     columns = column + step.repeat(3)  # [N, K, 9]
     rows = row + step.repeat_interleave(3)
     inside = (columns >= 0) & (columns < w) & (rows >= 0) & (rows < h)
-    index = rows.clamp(min=0).minimum(torch.full_like(rows, h - 1)) * w
-    index = index + columns.clamp(min=0).minimum(torch.full_like(columns, w - 1))
+    # Not clamp(min=0): an integer Clip without an upper bound is what OpenVINO 2025.4 gets wrong, by many cells.
+    first = torch.zeros_like(rows)
+    index = rows.maximum(first).minimum(torch.full_like(rows, h - 1)) * w
+    index = index + columns.maximum(first).minimum(torch.full_like(columns, w - 1))
     weight = probability.gather(2, index) * inside
     weight = weight / weight.sum(dim=-1, keepdim=True)
     offsets = maps.offsets.reshape(n, k, 2, h * w).gather(3, index[:, :, None].expand(n, k, 2, 9))
