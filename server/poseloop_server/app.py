@@ -26,6 +26,7 @@ from poseloop.errors import InvalidInputError
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
 
+from poseloop_server import realtime
 from poseloop_server.bundled import arena_model_path
 from poseloop_server.events import Events
 from poseloop_server.ingest.grpc_frames import GrpcFrames
@@ -103,7 +104,7 @@ class Server:
             address = await self._open_grpc()
             if self.settings.metrics_address is not None:
                 self._metrics = MetricsEndpoint(
-                    self.settings.metrics_address, PoseCollector(self.table, lambda: self.models)
+                    self.settings.metrics_address, PoseCollector(self.table, lambda: self.models, self._sink)
                 )
             models = _models_to_serve(self.settings)
             _require_known_names(self.settings, {name or path.stem for name, path in models})
@@ -184,18 +185,21 @@ class Server:
         settings = self.settings
         placement = self._placement(name or path.stem)
         placement.check()
-        with placement.pinned():  # ONNX Runtime's threads start here, and what is measured is what will run
+        # ONNX Runtime's threads start here, and what is measured is what will run.
+        with placement.pinned(), realtime.threads_at(settings.realtime):
             return PoseModel(
                 path,
                 name,
                 provider=settings.provider,
+                options=settings.provider_options,
                 threads=placement.threads,
                 warm_up_runs=settings.warm_up_runs,
                 max_batch=settings.max_batch_frames,
             )
 
     def _start_scheduler(self, model: PoseModel) -> Scheduler:
-        return Scheduler(model, self._sink, self._events, self.server_id, self._placement(model.name))
+        with realtime.threads_at(self.settings.realtime):
+            return Scheduler(model, self._sink, self._events, self.server_id, self._placement(model.name))
 
     def _placement(self, name: str) -> Placement:
         return self.settings.placement(name, len(self.settings.model))

@@ -68,7 +68,9 @@ def plan(times_ms: Mapping[int, float], largest_pixels: int, margin: float = MAR
     return BatchPlan(dict(times_ms), tuple(sizes), largest_pixels if max(sizes) > 1 else 0)
 
 
-def measure(infer: Infer, image: NDArray[np.uint8], most: int) -> BatchPlan:
+def measure(
+    infer: Infer, image: NDArray[np.uint8], most: int, prepare: Callable[[tuple[int, ...]], object] = lambda _: None
+) -> BatchPlan:
     """Time batches of 2, 4, 8 ... frames, as far as they gain anything, and return the plan that follows.
 
     Args:
@@ -76,6 +78,7 @@ def measure(infer: Infer, image: NDArray[np.uint8], most: int) -> BatchPlan:
             batch, frames are not batched.
         image: one frame of the native size, uint8 ``(1, height, width, channels)``.
         most: the largest batch to try.
+        prepare: called with the shape of each batch before it is timed.
     """
     largest_pixels = image.shape[1] * image.shape[2]
     alone_ms = 0.0
@@ -83,6 +86,7 @@ def measure(infer: Infer, image: NDArray[np.uint8], most: int) -> BatchPlan:
     frames = 2
     while frames <= most and alone_ms * frames < _LONGEST_MS:
         try:
+            prepare((frames, *image.shape[1:]))
             one_ms, batch_ms = _time_both(infer, image, frames)
         except PoseloopError:
             break

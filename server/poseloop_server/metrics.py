@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
 from poseloop.errors import InvalidInputError
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from poseloop_server.model import PoseModel
 from poseloop_server.settings import HostPort
+from poseloop_server.sinks.base import Sinks
 from poseloop_server.statistics import BUCKETS_MS, Histogram
 from poseloop_server.stream_table import StreamTable, Totals
 
@@ -25,34 +32,56 @@ class PoseCollector(Collector):
     Args:
         table: the streams.
         models: returns the models that are loaded.
+        sinks: what poses end in.
     """
 
-    def __init__(self, table: StreamTable, models: Callable[[], list[PoseModel]]) -> None:
+    def __init__(self, table: StreamTable, models: Callable[[], list[PoseModel]], sinks: Sinks) -> None:
         self._table = table
         self._models = models
+        self._sinks = sinks
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         totals = self._table.totals()
+        models = self._models()
         yield from _frame_counters(totals)
         yield from _durations(totals)
-        yield from self._waiting()
-        yield from self._loaded_models()
+        yield from self._waiting(models)
+        yield from _loaded(models)
+        lost = CounterMetricFamily("poseloop_messages_lost", "Messages that a sink gave up", labels=["sink"])
+        for name, count in self._sinks.lost().items():
+            lost.add_metric([name], count)
+        yield lost
 
-    def _waiting(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("poseloop_mailbox_frames", "Frames that wait for inference", labels=["stream"])
+    def _waiting(self, models: list[PoseModel]) -> Iterator[Metric]:
+        mailbox = GaugeMetricFamily("poseloop_mailbox_frames", "Frames that wait for inference", labels=["stream"])
+        queue = GaugeMetricFamily("poseloop_queue_frames", "Frames that wait for a model", labels=["model"])
+        depth = {model.name: 0 for model in models}
         for stream in self._table.open_streams():
-            waiting.add_metric([stream.identity.name], len(stream.mailbox))
-        yield waiting
+            waiting = len(stream.mailbox)
+            mailbox.add_metric([stream.identity.name], waiting)
+            depth[stream.identity.model] = depth.get(stream.identity.model, 0) + waiting
+        for name, frames in depth.items():
+            queue.add_metric([name], frames)
+        yield from (mailbox, queue)
 
-    def _loaded_models(self) -> Iterator[Metric]:
-        labels = ["model", "provider", "device", "precision"]
-        inference = GaugeMetricFamily(
-            "poseloop_model_inference_seconds", "Inference of one native frame, measured at warm-up", labels=labels
-        )
-        for model in self._models():
-            inference.add_metric([model.name, model.provider, model.device, model.precision], model.inference_ms / 1e3)
-        yield inference
+
+def _loaded(models: list[PoseModel]) -> Iterator[Metric]:
+    info = InfoMetricFamily("poseloop_model", "What really runs a model", labels=["model"])
+    inference = GaugeMetricFamily(
+        "poseloop_model_inference_seconds", "Inference of one native frame, measured at warm-up", labels=["model"]
+    )
+    for model in models:
+        said = {
+            "provider": model.provider,
+            "device": model.device,
+            "precision": model.precision,
+            "threads": str(model.threads),
+            "options": str(model.options),
+        }
+        info.add_metric([model.name], said)
+        inference.add_metric([model.name], model.inference_ms / 1e3)
+    yield from (info, inference)
 
 
 def _frame_counters(totals: dict[str, Totals]) -> Iterator[Metric]:
@@ -72,21 +101,39 @@ def _frame_counters(totals: dict[str, Totals]) -> Iterator[Metric]:
 
 def _durations(totals: dict[str, Totals]) -> Iterator[Metric]:
     age = HistogramMetricFamily("poseloop_age_seconds", "Captured to published", labels=["stream"])
-    wait = HistogramMetricFamily("poseloop_wait_seconds", "Received to inference started", labels=["stream"])
-    inference = HistogramMetricFamily("poseloop_inference_seconds", "Inference", labels=["stream"])
+    stage = HistogramMetricFamily("poseloop_stage_seconds", "Parts of it on the server", labels=["stream", "stage"])
     for name, sums in totals.items():
-        for metric, histogram in (
-            (age, sums.latencies.age),
-            (wait, sums.latencies.wait),
-            (inference, sums.latencies.inference),
+        spent = sums.latencies
+        age.add_metric([name], _buckets(spent.age), spent.age.sum_ms / 1e3)
+        for part, histogram in (
+            ("wait", spent.wait),
+            ("inference", spent.inference),
+            ("stages", spent.stages),
+            ("publish", spent.publish),
         ):
-            metric.add_metric([name], _buckets(histogram), histogram.sum_ms / 1e3)
-    yield from (age, wait, inference)
+            stage.add_metric([name, part], _buckets(histogram), histogram.sum_ms / 1e3)
+    yield from (age, stage)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     bounds = [str(bound / 1e3) for bound in BUCKETS_MS] + ["+Inf"]
     return list(zip(bounds, accumulate(histogram.counts), strict=True))
+
+
+class _ProcessCollector(Collector):
+    """The process's own metrics where prometheus_client has none, which reads /proc; by the same names."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield memory and processor time."""
+        memory, spent = self._process.memory_info(), self._process.cpu_times()
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory size in bytes.", memory.rss)
+        yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory size in bytes.", memory.vms)
+        yield CounterMetricFamily("process_cpu_seconds", "User and system time spent.", spent.user + spent.system)
 
 
 class MetricsEndpoint:
@@ -99,7 +146,11 @@ class MetricsEndpoint:
     def __init__(self, address: HostPort, collector: PoseCollector) -> None:
         registry = CollectorRegistry()
         registry.register(collector)
-        ProcessCollector(registry=registry)
+        if sys.platform == "linux":
+            ProcessCollector(registry=registry)
+        else:
+            registry.register(_ProcessCollector())
+        GCCollector(registry=registry)
         self._server: WSGIServer
         self._thread: Thread
         try:

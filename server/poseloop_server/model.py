@@ -14,11 +14,11 @@ from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.types import ModelSpec
 
 from poseloop_server import batching, onnx_file, providers
+from poseloop_server.provider_options import ProviderOptions, read_options
+from poseloop_server.session import INPUT, OUTPUT, first_line, open_session
 
 if TYPE_CHECKING:
     import onnxruntime
-
-INPUT, OUTPUT = "frames", "keypoints"
 
 
 class ModelFailedError(PoseloopError):
@@ -33,6 +33,7 @@ class PoseModel:
         spec: the description inside the file.
         sha256: of the file.
         provider: the execution provider that really runs it, by ONNX Runtime's name.
+        options: of that provider.
         device: what that provider runs on.
         precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``: what the weights are.
         threads: CPU threads of one inference.
@@ -49,6 +50,7 @@ class PoseModel:
         name: str | None = None,
         *,
         provider: str = "cpu",
+        options: ProviderOptions | None = None,
         threads: int = 1,
         warm_up_runs: int = 10,
         max_batch: int = 1,
@@ -63,22 +65,24 @@ class PoseModel:
         started_ns = now_ns()
         self.name = name or path.stem
         self.threads = threads
-        chosen = providers.require(provider)
+        self.options = options or read_options(provider)
+        chosen = providers.require(provider, self.options)
         content = _read(path)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._session = _open_session(content, path, chosen, threads)
+        self._session = open_session(content, path, chosen, self.options, threads)
+        graph = self._session.graph
         self.provider: str = chosen.ort_name
-        self.device = providers.device_name(chosen)
+        self.device = providers.device_name(self.options)
         self.precision = onnx_file.precision_of(content)
-        self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
-        _check_signature(self._session, self.spec, path)
+        self.spec = ModelSpec.from_metadata(graph.get_modelmeta().custom_metadata_map, str(path))
+        _check_signature(graph, self.spec, path)
         fixed_batch, self.fixed_height, self.fixed_width, _ = (
-            size if isinstance(size, int) else None for size in self._session.get_inputs()[0].shape
+            size if isinstance(size, int) else None for size in graph.get_inputs()[0].shape
         )
         self.inference_ms = self._warm_up(warm_up_runs, path)
         self.batch_plan = batching.BatchPlan()
         if max_batch > 1 and fixed_batch is None:
-            self.batch_plan = batching.measure(self.infer, self._native_frame(), max_batch)
+            self.batch_plan = batching.measure(self.infer, self._native_frame(), max_batch, self._prepare)
         self.warm_up_ms = (now_ns() - started_ns) / 1e6
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -91,10 +95,20 @@ class PoseModel:
             ModelFailedError: ONNX Runtime gave up on them.
         """
         try:
-            keypoints: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+            return self._session.run(images)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-            raise ModelFailedError(f"the model {self.name!r} failed on a frame: {_first_line(error)}") from None
-        return keypoints
+            raise ModelFailedError(f"the model {self.name!r} failed on a frame: {first_line(error)}") from None
+
+    def _prepare(self, shape: tuple[int, ...]) -> None:
+        """Make batches of a shape quick.
+
+        Raises:
+            ModelFailedError: the provider can't open the graph for it.
+        """
+        try:
+            self._session.prepare(shape)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+            raise ModelFailedError(f"the model {self.name!r} takes no batch of {shape}: {first_line(error)}") from None
 
     def _native_frame(self) -> NDArray[np.uint8]:
         shape = (1, self.spec.native_height, self.spec.native_width, self.spec.channels)
@@ -103,6 +117,7 @@ class PoseModel:
     def _warm_up(self, runs: int, path: Path) -> float:
         spec = self.spec
         image = self._native_frame()
+        self._session.prepare(image.shape)
         times_ms = []
         for _ in range(runs):
             before_ns = now_ns()
@@ -122,32 +137,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"the model file {path} can't be read: {error.strerror}") from None
-
-
-def _open_session(
-    content: bytes, path: Path, provider: providers.Provider, threads: int
-) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Idle threads that spin keep the camera's and the subscriber's processes off the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Failures are raised and reported by us; ONNX Runtime would print them a second time.
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            content, sess_options=options, providers=[(provider.ort_name, provider.options)]
-        )
-    except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-        raise InvalidInputError(
-            f"{path} can't be loaded as an ONNX model: {_first_line(error)}; export it again with `poseloop export`."
-        ) from None
-    providers.require_running(provider, session.get_providers())
-    return session
 
 
 def _check_signature(session: onnxruntime.InferenceSession, spec: ModelSpec, path: Path) -> None:
@@ -174,8 +163,3 @@ def _check_signature(session: onnxruntime.InferenceSession, spec: ModelSpec, pat
                 f"{path}: the {side} {name!r} is {value.type} {value.shape}, but its description asks for {kind} "
                 f"{['any' if size is None else size for size in shape]}; export the model again."
             )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

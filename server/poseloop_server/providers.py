@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from poseloop.errors import PoseloopError
+
+from poseloop_server import nvidia
+from poseloop_server.provider_options import NvidiaOptions, OpenVinoOptions, ProviderOptions
+
+_PLUGIN = "onnxruntime_ep_openvino"
 
 
 class ProviderUnavailableError(PoseloopError):
@@ -20,74 +28,121 @@ class Provider:
     Attributes:
         name: what users call it.
         ort_name: what ONNX Runtime calls it.
-        package: the wheel that brings it.
+        package: the wheel that brings it, in place of `onnxruntime`.
         needs: what else it takes, in words.
-        options: handed to ONNX Runtime.
     """
 
     name: str
     ort_name: str
     package: str
     needs: str
-    options: dict[str, str] = field(default_factory=dict)
 
 
 PROVIDERS = {
     provider.name: provider
     for provider in (
         Provider("cpu", "CPUExecutionProvider", "onnxruntime", "any CPU"),
-        Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino", "an Intel CPU, GPU or NPU"),
+        Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino", "an x86 CPU, an Intel GPU or NPU"),
         Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", "an NVIDIA GPU with its driver, CUDA and cuDNN 9"),
         Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", "an NVIDIA GPU with TensorRT 10"),
     )
 }
 
 
-def present() -> list[Provider]:
-    """Return the providers that the installed ONNX Runtime brings; whether a device answers shows at load."""
+@cache
+def plugin_devices() -> tuple[Any, ...]:
+    """Return the OpenVINO devices that the plugin wheel offers to a plain ONNX Runtime; it takes Intel's hardware only.
+
+    Registering loads OpenVINO, is once a process, and can't be taken back while a session uses it.
+    """
     import onnxruntime
 
-    available = set(onnxruntime.get_available_providers())
-    return [provider for provider in PROVIDERS.values() if provider.ort_name in available]
+    built_in = PROVIDERS["openvino"].ort_name in onnxruntime.get_available_providers()
+    if built_in or find_spec(_PLUGIN) is None or not hasattr(onnxruntime, "register_execution_provider_library"):
+        return ()
+    import onnxruntime_ep_openvino as plugin
+
+    onnxruntime.register_execution_provider_library("poseloop.openvino", plugin.get_library_path())
+    return tuple(device for device in onnxruntime.get_ep_devices() if device.ep_name == plugin.get_ep_name())
 
 
-def require(name: str) -> Provider:
-    """Return the provider of that name.
+def present() -> list[Provider]:
+    """Return the providers that the installed ONNX Runtime brings; whether a device answers shows at load."""
+    return [provider for provider in PROVIDERS.values() if _is_present(provider)]
+
+
+def _is_present(provider: Provider) -> bool:
+    import onnxruntime
+
+    built_in = provider.ort_name in onnxruntime.get_available_providers()
+    return built_in or (provider.name == "openvino" and bool(plugin_devices()))
+
+
+def require(name: str, options: ProviderOptions) -> Provider:
+    """Return the provider of that name, whose package and device are there as far as can be told without a model.
 
     Raises:
-        ProviderUnavailableError: the installed ONNX Runtime does not bring it.
+        ProviderUnavailableError: something is missing; the sentence says what.
     """
     provider = PROVIDERS[name]
-    here = present()
-    if provider not in here:
-        raise ProviderUnavailableError(
-            f"the provider {name!r} was asked for, but the installed ONNX Runtime has only "
-            f"{', '.join(one.name for one in here)}; it needs {provider.needs} and `pip install {provider.package}`."
-        )
-    if provider.package == "onnxruntime-gpu":
-        import onnxruntime
-
-        # CUDA and cuDNN may have come as Python packages, which the system's loader does not search.
-        onnxruntime.preload_dlls()
+    if not _is_present(provider):
+        raise ProviderUnavailableError(_not_installed(provider, present()))
+    if isinstance(options, NvidiaOptions):
+        if missing := nvidia.missing_device(options.device_id):
+            raise ProviderUnavailableError(
+                f"the provider {name!r} was asked for, but {missing}; it needs {provider.needs}."
+            )
+        nvidia.load_packaged_libraries()
     return provider
 
 
-def require_running(provider: Provider, running: list[str]) -> None:
+def _not_installed(provider: Provider, here: list[Provider]) -> str:
+    found = ", ".join(one.name for one in here)
+    if provider.name == "openvino" and find_spec(_PLUGIN) is not None:
+        return (
+            f"the provider 'openvino' was asked for, but the plugin onnxruntime-ep-openvino supports no device of this "
+            f"machine ({_cpu_name()}); `pip uninstall onnxruntime` and `pip install {provider.package}` instead."
+        )
+    return (
+        f"the provider {provider.name!r} was asked for, but the installed ONNX Runtime has only {found}; it needs "
+        f"{provider.needs} and `pip install {provider.package}`, in place of onnxruntime."
+    )
+
+
+def require_running(provider: Provider, options: ProviderOptions, running: list[str], said: str = "") -> None:
     """Check that a session really runs on the provider, since ONNX Runtime falls back silently.
 
+    Args:
+        provider: that was asked for.
+        options: and how.
+        running: the providers that the session reports.
+        said: why ONNX Runtime could not open it, where it told.
+
     Raises:
-        ProviderUnavailableError: it does not; ``running`` is what the session reports.
+        ProviderUnavailableError: it does not run there.
     """
-    if not running or running[0] != provider.ort_name:
-        raise ProviderUnavailableError(
-            f"the provider {provider.name!r} was asked for, but ONNX Runtime could not start it and would run on "
-            f"{', '.join(running) or 'nothing'}; it needs {provider.needs}, with drivers and libraries in place."
-        )
+    if running and running[0] == provider.ort_name:
+        return
+    missing = nvidia.missing_library(provider.name) if isinstance(options, NvidiaOptions) else None
+    if missing:
+        why = f"{missing} is missing"
+    elif isinstance(options, OpenVinoOptions):
+        why = said or f"OpenVINO finds no device {options.device} here"
+    else:
+        why = said or "ONNX Runtime could not start it"
+    raise ProviderUnavailableError(
+        f"the provider {provider.name!r} was asked for, but {why}; it needs {provider.needs}, with drivers and "
+        "libraries in place."
+    )
 
 
-def device_name(provider: Provider) -> str:
-    """Return what the provider runs on, as far as can be told without its libraries."""
-    return _cpu_name() if provider.name == "cpu" else provider.needs.removeprefix("an ").removeprefix("any ")
+def device_name(options: ProviderOptions) -> str:
+    """Return what the provider runs on."""
+    if isinstance(options, NvidiaOptions):
+        return nvidia.device_name(options.device_id)
+    if isinstance(options, OpenVinoOptions) and options.device != "CPU":
+        return options.device
+    return _cpu_name()
 
 
 def _cpu_name() -> str:

@@ -240,12 +240,15 @@ class Scheduler:
         stream.failing = False
         pose, published_ns = member.writer.write(stream, frame, keypoints, started_ns, ended_ns)
         self._sink.publish(member.topic, pose)
+        handed_over_ns = now_ns()
         # Before the answer: once every frame is answered the stream may close, and its sums are taken.
         stream.latencies.add(
             published_ns,
             age_ms=(published_ns - frame.captured_ns) / 1e6,
             wait_ms=(started_ns - frame.received_ns) / 1e6,
             inference_ms=(ended_ns - started_ns) / 1e6,
+            stages_ms=(published_ns - ended_ns) / 1e6,
+            publish_ms=(handed_over_ns - published_ns) / 1e6,
         )
         stream.answer(_reply(stream, frame, pose))
 

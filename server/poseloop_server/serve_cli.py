@@ -44,14 +44,17 @@ def serve(config: Path | None, flags: dict[str, object]) -> None:
 
 
 async def _serve_until_told(settings: Settings, console: Console) -> None:
+    from poseloop_server import realtime
     from poseloop_server.app import Server, announce, tune_process
 
     told_to_stop = asyncio.Event()
     _on_signal(told_to_stop)
     server = Server(settings)
     await server.start()
-    tune_process()
     try:
+        tune_process()
+        if settings.lock_memory:
+            realtime.lock_memory()
         console.print(_what_runs(server))
         for address in (settings.listen_address, settings.metrics_address):
             if address is not None and not address.is_loopback:
@@ -77,7 +80,7 @@ def _what_runs(server: Any) -> Table:
         table.add_row(
             f"model {model.name}",
             f"{len(spec.keypoints)} keypoints, {spec.color} {spec.native_width}x{spec.native_height}, "
-            f"{model.provider} on {model.device}, {model.precision}, {model.threads} "
+            f"{model.provider} on {model.device}{_in_brackets(str(model.options))}, {model.precision}, {model.threads} "
             f"{'thread' if model.threads == 1 else 'threads'}, warm-up {model.warm_up_ms:.0f} ms, "
             f"inference {model.inference_ms:.2f} ms, {_batches(model.batch_plan)}",
         )
@@ -86,6 +89,10 @@ def _what_runs(server: Any) -> Table:
 
 def _batches(plan: Any) -> str:
     return f"batches of up to {max(plan.sizes)} frames" if plan.batches else "no batches"
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _on_signal(event: asyncio.Event) -> None:
@@ -131,14 +138,15 @@ def _with_flags(fields: dict[str, FieldInfo]) -> Any:
         )
     ]
     for key, field in fields.items():
+        flag = f"--{key.replace('_', '-')}"
         kind: Any = list[str] | None if field.default_factory is list else str | None
+        metavar: str | None = _METAVARS.get(key) or key.rpartition("_")[2].upper()
+        if field.annotation is bool:
+            kind, metavar = bool | None, None
+            flag = f"{flag}/--no-{key.replace('_', '-')}"
         default = field.get_default(call_default_factory=True)
-        shown = "" if default in (None, []) else f" (default: {default})"
-        option = typer.Option(
-            f"--{key.replace('_', '-')}",
-            help=f"{field.description}{shown}",
-            metavar=_METAVARS.get(key) or key.rpartition("_")[2].upper(),
-        )
+        shown = "" if default in (None, [], False) or str(default) == "" else f" (default: {default})"
+        option = typer.Option(flag, help=f"{field.description}{shown}", metavar=metavar)
         parameters.append(
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
         )

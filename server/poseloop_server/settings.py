@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from poseloop.errors import InvalidInputError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from poseloop_server.placement import Placement, cores_of, default_threads, parse_cores, usable_cores
+from poseloop_server.provider_options import CpuOptions, ProviderOptions, read_options
 
 ENVIRONMENT_PREFIX = "POSELOOP_"
 OFF = "off"
@@ -59,6 +69,11 @@ def _off(value: object) -> object:
     return OFF if value is False else value
 
 
+def _off_is_0(value: object) -> object:
+    """Take `off` as no priority."""
+    return 0 if value is False or value == OFF else value
+
+
 OffOr = Annotated[str, BeforeValidator(_off)]
 
 
@@ -83,6 +98,11 @@ class Settings(BaseModel):
     provider: Literal["cpu", "openvino", "cuda", "tensorrt"] = Field(
         "cpu", description="What runs the models: cpu, openvino, cuda or tensorrt."
     )
+    provider_options: SerializeAsAny[ProviderOptions] = Field(
+        default_factory=CpuOptions,
+        validate_default=True,
+        description="Options of the provider, as KEY=VALUE,KEY=VALUE; docs/runtime.md lists them.",
+    )
     threads: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto",
         description="CPU threads of each model; auto: half the cores, divided among the models, 1 to 4.",
@@ -100,6 +120,10 @@ class Settings(BaseModel):
         description="Most frames of several live streams that are inferred together, where the times measured at "
         "warm-up say that it makes the latest pose younger; 1: never.",
     )
+    realtime: Annotated[int, BeforeValidator(_off_is_0), Field(ge=0, le=99)] = Field(
+        0, description="SCHED_FIFO priority of the models' threads, 1 to 99, on Linux; 0: the ordinary one."
+    )
+    lock_memory: bool = Field(False, description="Keep all memory of the server from being paged out, on Linux.")
     warm_up_runs: Annotated[int, Field(ge=1, le=1000)] = Field(
         10, description="Inferences before a model counts as ready; their median is its inference time."
     )
@@ -130,6 +154,11 @@ class Settings(BaseModel):
         5.0, description="Longest wait for frames in flight when stopping, in seconds."
     )
     announce: Path | None = Field(None, description="File to write the real addresses to, as JSON, once ready.")
+
+    @field_validator("provider_options", mode="before")
+    @classmethod
+    def _options_are_the_providers(cls, value: object, info: ValidationInfo) -> ProviderOptions:
+        return read_options(info.data.get("provider", "cpu"), value)
 
     @field_validator("listen")
     @classmethod

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from poseloop.types import Percentiles
 
-# Upper bounds in milliseconds: one to two decades on both sides of a frame interval at 60 fps.
-BUCKETS_MS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 250.0, 1000.0)
+# Upper bounds in milliseconds: from handing a pose to a socket up to a second.
+BUCKETS_MS = (
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0),
+    *(7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 250.0, 1000.0),
+)
 RECENT_POSES = 4096
 
 
@@ -43,23 +46,47 @@ class Recent:
 
 
 class Latencies:
-    """Age (captured to published), wait (received to inference started) and inference time of a stream's poses.
+    """Where the time of a stream's poses goes.
 
     `add` is called by the thread that owns the model, everything else by any thread.
+
+    Attributes:
+        age: captured to published.
+        wait: received to inference started.
+        inference: around the model.
+        stages: inference ended to published: what is done with the keypoints, and writing the pose.
+        publish: handing the pose to the publisher.
     """
 
     def __init__(self) -> None:
         self.age = Histogram()
         self.wait = Histogram()
         self.inference = Histogram()
+        self.stages = Histogram()
+        self.publish = Histogram()
         self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=RECENT_POSES)
 
-    def add(self, published_ns: int, age_ms: float, wait_ms: float, inference_ms: float) -> None:
+    def add(
+        self,
+        published_ns: int,
+        age_ms: float,
+        wait_ms: float,
+        inference_ms: float,
+        stages_ms: float = 0.0,
+        publish_ms: float = 0.0,
+    ) -> None:
         """Count one published pose."""
         self.age.add(age_ms)
         self.wait.add(wait_ms)
         self.inference.add(inference_ms)
+        self.stages.add(stages_ms)
+        self.publish.add(publish_ms)
         self._recent.append((published_ns, age_ms, wait_ms, inference_ms))
+
+    def merge(self, other: Latencies) -> None:
+        """Add the histograms of another session."""
+        for name in ("age", "wait", "inference", "stages", "publish"):
+            getattr(self, name).merge(getattr(other, name))
 
     def recent(self, now_ns: int, window_s: float) -> Recent:
         """Summarise the poses published within the last ``window_s`` seconds; NaN percentiles where there are none."""

@@ -39,9 +39,7 @@ class Totals:
         # The client counts across its sessions itself.
         self.dropped_outbox = max(self.dropped_outbox, counters.dropped_outbox)
         self.lost_connection = max(self.lost_connection, counters.lost_connection)
-        self.latencies.age.merge(latencies.age)
-        self.latencies.wait.merge(latencies.wait)
-        self.latencies.inference.merge(latencies.inference)
+        self.latencies.merge(latencies)
 
 
 class StreamTable:

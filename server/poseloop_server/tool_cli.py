@@ -29,6 +29,9 @@ class ProviderName(StrEnum):
 
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Model file, an .onnx made by `poseloop train`.")]
 ProviderOption = Annotated[ProviderName, typer.Option(help="What runs the model.")]
+OptionsOption = Annotated[
+    str | None, typer.Option("--provider-options", help="Options of the provider, as KEY=VALUE,KEY=VALUE.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
@@ -52,6 +55,7 @@ def track(
         Path | None, typer.Option("--video", help="Also write the video with the poses drawn in it, an .mp4.")
     ] = None,
     provider: ProviderOption = ProviderName.CPU,
+    provider_options: OptionsOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model. Without: all cores.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that are there already.")] = False,
     as_json: JsonOption = False,
@@ -62,6 +66,7 @@ def track(
     the tables. Ctrl-C stops early and keeps what is done.
     """
     from poseloop_server.model import PoseModel
+    from poseloop_server.provider_options import options_of_flag
     from poseloop_server.track import TrackOutputs, open_video, track_video
 
     tables = list(output or [Path(f"{video.stem}_{model.stem}.csv")])
@@ -72,7 +77,8 @@ def track(
     source = open_video(video)
     console = Console(stderr=True, highlight=False)
     with console.status("Loading the model …"):
-        loaded = PoseModel(model, provider=provider, threads=threads or os.cpu_count() or 1)
+        options = options_of_flag(provider, provider_options)
+        loaded = PoseModel(model, provider=provider, options=options, threads=threads or os.cpu_count() or 1)
     with _stopped_by_ctrl_c() as stop, _progress(console) as progress:
         bar = progress.add_task(video.name, total=source.frames or None)
         result = track_video(

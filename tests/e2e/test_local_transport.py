@@ -173,7 +173,7 @@ def test_a_restarted_server_is_found_again_through_shared_memory(server: RealSer
 
 def test_auto_takes_grpc_where_the_server_offers_no_shared_memory(tmp_path: Path) -> None:
     write_spot_model(tmp_path / "spot.onnx")
-    flags = ("--model", str(tmp_path / "spot.onnx"), "--shared-memory", "off")
+    flags = ("--model", str(tmp_path / "spot.onnx"), "--no-shared-memory")
     with RealServer(tmp_path, *flags) as server, poseloop.connect(server.address) as connection:
         with connection.sender(STREAM) as sender:
             assert sender.transport == "grpc"

@@ -117,12 +117,26 @@ def test_streams_that_are_idle_do_not_hold_it_up(start, spot_model: Path) -> Non
     assert server.process.wait(30) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may surely do both, on Linux")
+def test_real_time_and_locked_memory_are_there_once_it_is_ready(start, spot_model: Path) -> None:
+    server = start("--model", str(spot_model), "--realtime", "7", "--lock-memory")
+    process = Path("/proc", str(server.process.pid))
+    deadline = time.monotonic() + 30
+    while "VmLck:\t       0 kB" in (process / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    threads = [int(thread.name) for thread in (process / "task").iterdir()]
+    assert any(os.sched_getscheduler(thread) == os.SCHED_FIFO for thread in threads)
+    assert os.sched_getscheduler(server.process.pid) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--model", "nowhere.onnx"], "nowhere.onnx can't be read"),
         (["--provider", "cuda", "--model", "{model}"], "onnxruntime-gpu"),
         (["--listen", "nonsense", "--model", "{model}"], "HOST:PORT"),
+        (["--provider-options", "spining=true", "--model", "{model}"], "did you mean 'spinning'"),
         (["--threads", "many", "--model", "{model}"], "threads"),
         (["--config", "nowhere.yaml"], "nowhere.yaml can't be read"),
     ],

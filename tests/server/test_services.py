@@ -161,7 +161,13 @@ def test_metrics_count_what_the_streams_count(serve: Serve, spot_model: Path) ->
         assert 'poseloop_frames_published_total{stream="cam0"} 6.0' in text
         assert 'poseloop_frames_dropped_total{place="mailbox",stream="cam0"} 0.0' in text
         assert 'poseloop_age_seconds_count{stream="cam0"} 6.0' in text
-        assert 'poseloop_inference_seconds_bucket{le="+Inf",stream="cam0"} 6.0' in text
+        for stage in ("wait", "inference", "stages", "publish"):
+            assert f'poseloop_stage_seconds_bucket{{le="+Inf",stage="{stage}",stream="cam0"}} 6.0' in text
+        assert 'poseloop_queue_frames{model="spot"} 0.0' in text
+        assert 'poseloop_model_info{device="' in text
+        assert 'model="spot",options="",precision="fp32",provider="CPUExecutionProvider",threads="1"} 1.0' in text
+        assert 'poseloop_messages_lost_total{sink="ZmqPublisher"} 0.0' in text
+        assert "process_resident_memory_bytes " in text
 
     asyncio.run(run())
 

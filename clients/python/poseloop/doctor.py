@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ from rich.text import Text
 from poseloop.addresses import DEFAULT_SERVER
 from poseloop.client import connect
 from poseloop.clock import clock_id
-from poseloop.errors import PoseloopError
+from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.extras import EXTRAS
 from poseloop.output import JsonOption, console, write_json
 
@@ -86,27 +87,63 @@ def _server(address: str, *, asked_for: bool) -> Check:
     return Check(f"server {address}", f"answers; models: {names}; open streams: {len(streams)}", True)
 
 
-def _server_package() -> Iterator[Check]:
-    """Ask the server package, where it is installed, about its providers and its model."""
+def _server_package(model: Path | None) -> dict[str, Any]:
+    """Ask the server package, where it is installed, about its providers and how fast they run a model."""
     if EXTRAS["server"].missing_modules():
-        return
+        if model is not None:
+            raise InvalidInputError(f"{model} can't be timed without the server: pip install 'poseloop[server]'.")
+        return {"lines": [], "model": None, "timings": [], "recommended": None}
     hook: Any = importlib.import_module("poseloop_server.doctor")
-    for name, value, ok, remedy in hook.report():
-        yield Check(name, value, ok, remedy)
+    found: dict[str, Any] = hook.examine(model)
+    return found
 
 
 def doctor(
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Model file to time. Without: the bundled arena model.")
+    ] = None,
     server: Annotated[str | None, typer.Option(help=f"A server that must answer; {DEFAULT_SERVER} is tried.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what is installed and what really runs; exit status 1 where something is wrong."""
-    checks = [*_here(), *_extras(), *_server_package(), _server(server or DEFAULT_SERVER, asked_for=server is not None)]
+    """Tell what is installed, what really runs and how fast; exit status 1 where something is wrong.
+
+    Every provider that is here is timed on the model, with several numbers of threads, and one is recommended.
+    """
+    found = _server_package(model)
+    checks = [*_here(), *_extras(), *(Check(*line) for line in found.pop("lines"))]
+    checks.append(_server(server or DEFAULT_SERVER, asked_for=server is not None))
     if as_json:
-        write_json([asdict(check) for check in checks])
+        write_json({"checks": [asdict(check) for check in checks], **found})
     else:
         console().print(_report(checks))
+        _show_timings(found)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
+
+
+def _show_timings(found: dict[str, Any]) -> None:
+    if not found["timings"]:
+        return
+    table = Table(box=None, pad_edge=False, title=f"One frame of the model ({found['model']})", title_justify="left")
+    table.add_column("provider")
+    table.add_column("options")
+    for name in ("threads", "median ms", "95 % ms", "ready in s", "differs by px"):
+        table.add_column(name, justify="right")
+    for timing in found["timings"]:
+        differs = "?" if timing["difference_px"] is None else f"{timing['difference_px']:.2f}"
+        table.add_row(
+            timing["provider"],
+            timing["options"],
+            str(timing["threads"]),
+            f"{timing['median_ms']:.2f}",
+            f"{timing['p95_ms']:.2f}",
+            f"{timing['ready_ms'] / 1e3:.1f}",
+            differs,
+        )
+    console().print()
+    console().print(table)
+    if found["recommended"]:
+        console().print(f"\nRecommended: poseloop serve {found['recommended']['flags']}", soft_wrap=True)
 
 
 def _report(checks: list[Check]) -> Table:

@@ -8,11 +8,12 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from poseloop_server.model import INPUT, OUTPUT, PoseModel
+from poseloop_server.model import PoseModel
 from poseloop_server.oip.description import INPUT_TYPE, MAX_BATCH, VERSION
 from poseloop_server.oip.messages import InferRequest
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
 from poseloop_server.refusal import RefusedError, invalid
+from poseloop_server.session import INPUT, OUTPUT
 
 Shape = tuple[int, int, int, int]
 _SHARED_MEMORY = "shared_memory_region"

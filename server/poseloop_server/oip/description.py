@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from poseloop.types import MODEL_METADATA_KEY
 
-from poseloop_server.model import INPUT, OUTPUT, PoseModel
+from poseloop_server.model import PoseModel
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
+from poseloop_server.session import INPUT, OUTPUT
 
 VERSION = "1"  # a model has one version: the file that it was loaded from
 MAX_BATCH = 64

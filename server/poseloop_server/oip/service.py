@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from poseloop.clock import now_ns
 from poseloop.errors import PoseloopError
 
-from poseloop_server.model import OUTPUT
 from poseloop_server.oip import description
 from poseloop_server.oip.account import Account, RequestTimes
 from poseloop_server.oip.checks import check_request, read_frames, require_version
@@ -28,6 +27,7 @@ from poseloop_server.oip.stream_call import Context, StreamCall
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
 from poseloop_server.refusal import RefusedError, unavailable
 from poseloop_server.registry import ModelRegistry
+from poseloop_server.session import OUTPUT
 from poseloop_server.settings import Settings
 
 SERVICE_NAME: str = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name

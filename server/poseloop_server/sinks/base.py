@@ -56,6 +56,11 @@ class Sinks:
                     _log.exception("%s failed and goes on losing messages that it can't pass on", name)
                 self.failures[name] += 1
 
+    def lost(self) -> dict[str, int]:
+        """Return how many messages each sink failed on or gave up, by its class's name."""
+        lost = {type(sink).__name__: getattr(sink, "dropped", 0) for sink in self._sinks}
+        return {name: dropped + self.failures[name] for name, dropped in lost.items()}
+
     def close(self) -> None:
         """Close each."""
         for sink in self._sinks:
