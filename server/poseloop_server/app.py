@@ -23,6 +23,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from poseloop.clock import now_ns
 from poseloop.errors import InvalidInputError
+from poseloop.memory import keep_freed_memory
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
 
@@ -238,6 +239,7 @@ def tune_process() -> None:
     """
     import cv2
 
+    keep_freed_memory()
     cv2.setNumThreads(1)
     gc.collect()
     gc.freeze()

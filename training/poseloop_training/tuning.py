@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
+
+from poseloop.memory import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_malloc
 
 # About 10 microseconds: the gap between two operations of a step.
 _SPIN_COUNT = "1000"
-# mallopt's parameters (malloc.h of the GNU C library).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def share_the_processor() -> None:
@@ -27,10 +25,4 @@ def keep_freed_memory() -> None:
     Otherwise each activation map is mapped anew and zeroed page by page, which costs a seventh of a training step on a
     CPU.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28), (_M_ARENA_MAX, 1)):
-        mallopt(parameter, value)
+    tune_malloc({MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**28, ARENA_MAX: 1})

@@ -15,6 +15,7 @@ from rich.text import Text
 from poseloop.addresses import DEFAULT_SERVER
 from poseloop.client import SenderOptions, connect
 from poseloop.link import Reconnection
+from poseloop.memory import keep_freed_memory
 from poseloop.output import JsonOption, console, until_told_to_stop, write_json
 from poseloop.sender import Encoding, FrameSender
 from poseloop.sources import Source, Speed, open_source
@@ -93,6 +94,7 @@ def stream(
     as_json: JsonOption = False,
 ) -> None:
     """Send a camera, a video or the synthetic arena to a server, until it ends or Ctrl-C."""
+    keep_freed_memory()
     reconnections: list[Reconnection] = []
     options = SenderOptions(
         encoding=encode,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from poseloop.clock import now_ns
 from poseloop.errors import PoseloopError
+from poseloop.memory import keep_freed_memory
 
 from poseloop_server.bench.film import Film, paced
 from poseloop_server.bench.naive import NaiveJob
@@ -58,6 +59,7 @@ class CameraJob:
         import poseloop
 
         images = self.film.render()
+        keep_freed_memory()  # as `poseloop stream` does
         with poseloop.connect(self.address) as server, ExitStack() as stack:
             senders = [
                 stack.enter_context(
