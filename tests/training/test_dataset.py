@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tracemalloc
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -104,29 +106,76 @@ def test_h5_alone_is_read(tmp_path: Path, table_format: str) -> None:
     labels = some_labels(4, 2)
     project = write_deeplabcut(tmp_path / "project", labels, NAMES[:2])
     csv_file = project / "labeled-data/cam/CollectedData_Ada.csv"
-    columns = pd.MultiIndex.from_product([["Ada"], NAMES[:2], ["x", "y"]], names=["scorer", "bodyparts", "coords"])
-    parts = [("labeled-data", "cam", f"img{row:03d}.png") for row in range(4)]
-    rows = pd.MultiIndex.from_tuples(parts) if table_format == "fixed" else pd.Index(["/".join(p) for p in parts])
-    frame = pd.DataFrame(labels.reshape(4, 4), index=rows, columns=columns)
-    frame.to_hdf(csv_file.with_suffix(".h5"), key="df_with_missing", format=table_format)
+    write_h5(csv_file.with_suffix(".h5"), labels, table_format)
     csv_file.unlink()
     dataset = load_dataset(project)
     np.testing.assert_array_equal(keypoints_of(dataset)[:, 0], labels.astype(np.float32))
 
 
+@dataclass(frozen=True)
+class Bomb:
+    """Unpickling it makes a file."""
+
+    made: Path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.made,)
+
+
+def write_h5(file: Path, labels: np.ndarray, table_format: str = "table") -> Path:
+    """Write ``(frames, keypoints, 2)`` labels of the first of NAMES as pandas writes them for DeepLabCut."""
+    names = NAMES[: labels.shape[1]]
+    columns = pd.MultiIndex.from_product([["Ada"], names, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
+    parts = [("labeled-data", "cam", f"img{row:03d}.png") for row in range(len(labels))]
+    rows = pd.MultiIndex.from_tuples(parts) if table_format == "fixed" else pd.Index(["/".join(p) for p in parts])
+    frame = pd.DataFrame(labels.reshape(len(labels), -1), index=rows, columns=columns)
+    frame.to_hdf(file, key="df_with_missing", format=table_format)
+    return file
+
+
 def test_h5_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     import tables
 
-    class Bomb:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (Path(tmp_path / "ran"),)  # type: ignore[return-value]
-
     file = tmp_path / "CollectedData_Ada.h5"
     with tables.open_file(file, "w") as content:
-        content.create_group("/", "df_with_missing")._v_attrs["levels"] = Bomb()
+        content.create_group("/", "df_with_missing")._v_attrs["levels"] = Bomb(tmp_path / "ran")
     with pytest.raises(InvalidInputError, match="could run code"):
         load_dataset(file)
     assert not (tmp_path / "ran").exists()
+
+
+# PyTables reads a string of variable length as bytes, where h5py gives text, and tries a pickle that is no ASCII again
+# as Latin-1 and then as bytes.
+AS_LATIN_1 = b"U\x01\xff0"
+AS_BYTES = AS_LATIN_1 + (b"cnumpy.core.numeric\n_frombuffer\n(U\x08aaaaaaaacnumpy\ndtype\n(U\x02f8tR(I1\ntU\x01CtR0")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy.core, which old files name
+@pytest.mark.parametrize("before", [b"", AS_LATIN_1, AS_BYTES], ids=["ascii", "latin1", "bytes"])
+@pytest.mark.parametrize("length", ["fixed", "variable"])
+def test_code_is_found_in_strings_of_every_kind(tmp_path: Path, before: bytes, length: str) -> None:
+    import h5py
+
+    pickled = before + pickle.dumps(Bomb(tmp_path / "ran"), protocol=0)
+    file = write_h5(tmp_path / "CollectedData_Ada.h5", some_labels(2, 2))
+    with h5py.File(file, "r+") as content:
+        kind = h5py.string_dtype("ascii", len(pickled) if length == "fixed" else None)
+        content["df_with_missing"].attrs.create("info", pickled, dtype=kind)
+    with pytest.raises(InvalidInputError, match="could run code"):
+        load_dataset(file)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["info", "non_index_axes", "table_type", "pandas_type", "index_cols", "values_cols"])
+@pytest.mark.parametrize("value", [b"", b"(lp0\n.", b"\xff\xfe", 3.5])
+def test_h5_with_damaged_attributes(tmp_path: Path, name: str, value: bytes | float) -> None:
+    import h5py
+
+    file = write_h5(tmp_path / "CollectedData_Ada.h5", some_labels(2, 2))
+    with h5py.File(file, "r+") as content:
+        content["df_with_missing"].attrs[name] = np.bytes_(value) if isinstance(value, bytes) else value
+    with pytest.raises(InvalidInputError, match=r"CollectedData_Ada\.h5"):
+        load_dataset(file)
 
 
 def test_a_missing_image_does_not_shift_the_others(tmp_path: Path) -> None:

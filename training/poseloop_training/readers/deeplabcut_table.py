@@ -128,15 +128,20 @@ def _read_h5(file: Path) -> _Contents:
     refuse_code(file)
     try:
         frame = pd.read_hdf(file)
-    except (KeyError, ValueError, OSError, TypeError) as error:
+    except Exception as error:  # pandas meets a damaged attribute in any of many ways
         raise InvalidInputError(
-            f"{file} can't be read as a DeepLabCut table ({error}); convert it to csv in DeepLabCut, or restore it."
+            f"{file} can't be read as a DeepLabCut table ({type(error).__name__}: {error}); convert it to csv in "
+            "DeepLabCut, or restore it."
         ) from None
     if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels not in (3, 4):
         raise InvalidInputError(f"{file} is no DeepLabCut table: its columns are not (scorer, bodyparts, coords).")
     header = [(str(c[1]) if len(c) == 4 else ONE_ANIMAL, str(c[-2]), str(c[-1])) for c in frame.columns]
     names = ["/".join(map(str, row)) if isinstance(row, tuple) else str(row) for row in frame.index]
-    return _unique(file, header), names, frame.to_numpy(dtype=np.float64)
+    try:
+        values = frame.to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"{file} holds more than numbers ({error}); export the labels again.") from None
+    return _unique(file, header), names, values
 
 
 def _image_paths(file: Path, names: Iterable[str]) -> tuple[Path, ...]:

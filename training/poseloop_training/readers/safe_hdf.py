@@ -22,6 +22,8 @@ PLAIN_GLOBALS = frozenset(
     for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "_codecs")
     for name in ("dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer", "encode")
 )
+# How PyTables reads the strings in a pickle of Python 2: it goes on to the next where one fails.
+ENCODINGS = ("ASCII", "latin1", "bytes")
 
 
 def refuse_code(file: Path) -> None:
@@ -30,8 +32,8 @@ def refuse_code(file: Path) -> None:
 
     try:
         with h5py.File(file, "r") as content:
-            found = {name for data in _byte_strings(content) if (name := _foreign_global(data)) is not None}
-    except OSError:
+            found = {name for data in _byte_strings(content) for name in _foreign_globals(data)}
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):  # what can't be read can't be checked
         raise InvalidInputError(f"{file} is no HDF5 file, or it is damaged; restore it, or use the csv.") from None
     if found:
         raise InvalidInputError(
@@ -47,8 +49,8 @@ def _byte_strings(content: Any) -> Iterator[bytes]:
     content.visititems(lambda _, item: objects.append(item))
     for item in objects:
         for value in item.attrs.values():
-            if isinstance(value, bytes):
-                yield bytes(value)
+            if isinstance(value, bytes | str):
+                yield _as_bytes(value)
             elif isinstance(value, np.ndarray) and value.dtype.kind in "SOu":
                 yield from _pieces(value)
         # PyTables keeps an object as a ragged row of bytes.
@@ -62,10 +64,15 @@ def _pieces(values: Any) -> Iterator[bytes]:
         yield array.tobytes()
         return
     for piece in array.ravel():
-        if isinstance(piece, bytes):
-            yield bytes(piece)
+        if isinstance(piece, bytes | str):
+            yield _as_bytes(piece)
         elif isinstance(piece, np.ndarray):
             yield piece.tobytes()
+
+
+def _as_bytes(value: bytes | str) -> bytes:
+    # A string of variable length is text to h5py, and the bytes of it to PyTables.
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -80,10 +87,14 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(self.foreign)
 
 
-def _foreign_global(data: bytes) -> str | None:
-    """Return what unpickling ``data`` would import beyond plain values; None where that is nothing or no pickle."""
-    unpickler = _PlainUnpickler(io.BytesIO(data))
-    # Most strings are no pickles and fail in any of many ways; all that matters is what was asked for before that.
-    with contextlib.suppress(Exception):
-        unpickler.load()
-    return unpickler.foreign
+def _foreign_globals(data: bytes) -> set[str]:
+    """Return what unpickling ``data`` would import beyond plain values; empty where that is nothing or no pickle."""
+    found = set()
+    for encoding in ENCODINGS:
+        unpickler = _PlainUnpickler(io.BytesIO(data), encoding=encoding)
+        # Most strings are no pickles and fail in any of many ways; all that matters is what was asked for before that.
+        with contextlib.suppress(Exception):
+            unpickler.load()
+        if unpickler.foreign is not None:
+            found.add(unpickler.foreign)
+    return found
