@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HDF_KEY: Final = "df_with_missing"
+# Of pandas' own format; it has been the same since 2014.
+PANDAS_FORMAT: Final = "0.15.2"
 COORDS: Final = ("x", "y", "likelihood")
 
 
@@ -97,7 +99,7 @@ class HdfTable:
         poses = np.array(self._rows, np.float32).reshape(-1, spec.max_animals, len(spec.keypoints), 3)
         partial = partial_of(self._path)
         frame_of(spec, poses).to_hdf(partial, key=HDF_KEY, mode="w", format="table")
-        _add_sleap_arrays(partial, spec, poses, self._video)
+        _make_readable(partial, spec, poses, self._video)
         partial.replace(self._path)
 
 
@@ -110,8 +112,8 @@ def frame_of(spec: ModelSpec, poses: NDArray[np.float32]) -> pd.DataFrame:
     return pd.DataFrame(poses.reshape(len(poses), -1).astype(np.float64), columns=columns, index=np.arange(len(poses)))
 
 
-def _add_sleap_arrays(path: Path, spec: ModelSpec, poses: NDArray[np.float32], video: Path) -> None:
-    """Add the arrays of SLEAP's analysis format, in its axis order: tracks, coordinates, nodes, frames."""
+def _make_readable(path: Path, spec: ModelSpec, poses: NDArray[np.float32], video: Path) -> None:
+    """Add what pandas 2 asks for, and the arrays of SLEAP's analysis format: tracks, coordinates, nodes, frames."""
     import tables
 
     def text(values: Sequence[object]) -> NDArray[np.bytes_]:
@@ -131,6 +133,8 @@ def _add_sleap_arrays(path: Path, spec: ModelSpec, poses: NDArray[np.float32], v
         "edge_inds": np.array([[spec.keypoints.index(name) for name in edge] for edge in spec.skeleton], np.int64),
     }
     with tables.open_file(str(path), "a") as file:
+        # pandas 3 leaves it out, and pandas 2 reads no table without it.
+        file.get_node(f"/{HDF_KEY}")._v_attrs.pandas_version = PANDAS_FORMAT
         for name, values in arrays.items():
             if values.size:
                 file.create_array(file.root, name, np.ascontiguousarray(values))

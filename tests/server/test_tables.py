@@ -55,6 +55,14 @@ def test_pandas_finds_the_layout_of_deeplabcut(tmp_path: Path, name: str, max_an
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_pandas_2_finds_the_version_without_which_it_reads_no_table(tmp_path: Path) -> None:
+    tables = pytest.importorskip("tables")
+    poses = write(tmp_path / "poses.h5", 1)
+    with tables.open_file(tmp_path / "poses.h5") as file:
+        assert str(file.root.df_with_missing._v_attrs.pandas_version) == "0.15.2"
+    np.testing.assert_allclose(read(tmp_path / "poses.h5", 3).to_numpy().reshape(poses.shape), poses, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["poses.csv", "poses.h5"])
 @pytest.mark.parametrize("max_animals", [1, 2])
 def test_movement_reads_it(tmp_path: Path, name: str, max_animals: int) -> None:
