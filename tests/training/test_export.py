@@ -13,7 +13,13 @@ from poseloop.arena import Arena, ArenaSettings
 from poseloop.errors import InvalidInputError
 from poseloop.types import ModelSpec
 from poseloop_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from poseloop_training.export import ParityError, check_parity, export_model
+from poseloop_training.export import (
+    DivergedError,
+    ParityError,
+    check_parity,
+    export_model,
+    refuse_diverged,
+)
 from poseloop_training.initialise import build_network
 from poseloop_training.model_runner import ModelRunner
 from poseloop_training.network import NetworkConfig, PoseNetwork
@@ -40,6 +46,7 @@ def model(network: PoseNetwork, images: list[NDArray[np.uint8]], tmp_path_factor
     parity = export_model(network, SPEC, images, path)
     assert parity.largest_px <= 0.01
     assert parity.frames >= 4
+    assert 0 < parity.compared <= 3 * parity.frames
     assert len(parity.sizes) >= 2
     assert any(width % 2 and height % 2 for width, height in parity.sizes)
     return path
@@ -86,6 +93,42 @@ def test_a_graph_of_another_network_is_refused(model: Path, images: list[NDArray
     other = build_network(NetworkConfig(keypoints=3, width=16), "imagenet").eval()
     with pytest.raises(ParityError, match=r"differs from the network by .* nothing was written"):
         check_parity(other, model, images)
+
+
+def test_a_network_that_diverged_is_refused(images: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    broken = PoseNetwork(NetworkConfig(keypoints=3, width=16)).eval()
+    next(broken.head.parameters()).data[0] = float("nan")
+    with pytest.raises(DivergedError, match="lower --learning-rate"):
+        refuse_diverged(broken, images)
+    with pytest.raises(DivergedError, match="lower --learning-rate"):
+        export_model(broken, SPEC, images, tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_gives_no_numbers_is_refused(
+    network: PoseNetwork, model: Path, images: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    content = onnx.load(str(model))
+    for weights in content.graph.initializer:
+        values = onnx.numpy_helper.to_array(weights)
+        if values.ndim == 4:
+            weights.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), weights.name))
+    onnx.save(content, str(tmp_path / "x.onnx"))
+    with pytest.raises(ParityError, match="differs from the network by nan px"):
+        check_parity(network, tmp_path / "x.onnx", images)
+
+
+def test_where_maps_are_flat_it_says_that_no_coordinate_was_compared(
+    images: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    flat = PoseNetwork(NetworkConfig(keypoints=3, width=16)).eval()
+    flat.head.last[-1].weight.data[:] = 0
+    parity = export_model(flat, SPEC, images, tmp_path / "x.onnx")
+    assert parity.compared == 0
+    assert "no coordinate could be compared" in str(parity)
+    flat.head.last[-1].bias.data[:] += 1
+    with pytest.raises(ParityError, match="in confidence"):
+        check_parity(flat, tmp_path / "x.onnx", images)
 
 
 def test_checkpoint_becomes_the_same_model(

@@ -21,6 +21,7 @@ from poseloop_training import train_cli
 from poseloop_training.callbacks import Progress
 from poseloop_training.checkpoint import read_checkpoint
 from poseloop_training.dataset import load_dataset
+from poseloop_training.export import DivergedError
 from poseloop_training.fit import average
 from poseloop_training.model_runner import ModelRunner
 from poseloop_training.settings import TrainSettings, choose_network, choose_window
@@ -146,6 +147,14 @@ def test_ctrl_c_leaves_a_usable_model(project: Path, tmp_path: Path) -> None:
     assert "Stopped by Ctrl-C" in errors
     assert ModelRunner(out).spec.name == "mouse"
     assert json.loads((tmp_path / "mouse.run" / "metrics.json").read_text())["interrupted"] is True
+
+
+def test_a_run_that_diverged_writes_no_model(project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.onnx"
+    done = run(project, out, "--epochs", "4", "--learning-rate", "1e30", "--test-fraction", "0")
+    assert isinstance(done.exception, DivergedError)
+    assert not out.exists()
+    assert not (tmp_path / "x.run" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(

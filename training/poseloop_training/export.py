@@ -33,14 +33,30 @@ class ParityError(PoseloopError):
     """The exported graph gives other keypoints than the network it was made of."""
 
 
+class DivergedError(PoseloopError):
+    """The network gives no numbers, since its weights ran away in training."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Largest differences between ONNX Runtime and PyTorch, over all frames and keypoints."""
+    """Largest differences between ONNX Runtime and PyTorch, over all frames and keypoints.
+
+    Attributes:
+        compared: coordinates of these many keypoints; where two cells are equally good, either is right.
+    """
 
     frames: int
+    compared: int
     sizes: tuple[tuple[int, int], ...]
     largest_px: float
     largest_confidence: float
+
+    def __str__(self) -> str:
+        """Return it as a part of a sentence."""
+        if self.compared:
+            return f"it agrees with PyTorch to {self.largest_px:.5f} px"
+        # An untrained network: confidences are compared all the same.
+        return "its heatmaps are flat, so it has learnt nothing yet and no coordinate could be compared with PyTorch"
 
 
 def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray[np.uint8]], out: Path) -> Parity:
@@ -53,9 +69,11 @@ def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray
         out: the file, replaced when the check has passed and not before.
 
     Raises:
+        DivergedError: the network gives no numbers.
         ParityError: a keypoint differs by more than 0.01 px.
     """
     network = network.eval()
+    refuse_diverged(network, images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
         partial = Path(folder) / out.name
@@ -81,6 +99,16 @@ def parity_images(spec: ModelSpec, file: Path | None) -> list[NDArray[np.uint8]]
     return list(large.astype(np.uint8))
 
 
+def refuse_diverged(network: PoseNetwork, images: Sequence[NDArray[np.uint8]]) -> None:
+    """Raise DivergedError if the network gives anything but numbers on one of these images."""
+    for image in images:
+        if not np.isfinite(_predict(network, image[None])[0]).all():
+            raise DivergedError(
+                "training diverged: the network gives no numbers any more, and no model was written; train anew with "
+                "a lower --learning-rate."
+            )
+
+
 def check_parity(network: PoseNetwork, model: Path, images: Sequence[NDArray[np.uint8]]) -> Parity:
     """Compare a model file with a network, on whole images and cut ones, one by one and two at once.
 
@@ -95,20 +123,24 @@ def check_parity(network: PoseNetwork, model: Path, images: Sequence[NDArray[np.
     ]
     batches += [image[None] for image in odd[:2]]
     batches.append(np.stack([images[0], images[0][::-1, ::-1]]))
-    distance, confidence = 0.0, 0.0
+    distances, confidences = [], []
     for frames in batches:
         expected, clear = _predict(network, frames)
         difference = np.abs(runner.predict(list(frames)) - expected)
-        distance = max(distance, float(difference[clear, :2].max(initial=0.0)))
-        confidence = max(confidence, float(difference[..., 2].max()))
+        distances.append(difference[clear, :2].ravel())
+        confidences.append(difference[..., 2].ravel())
+    # NumPy's maximum is NaN where one of the numbers is, and then no comparison below holds.
+    distance = float(np.concatenate(distances).max(initial=0.0))
+    confidence = float(np.concatenate(confidences).max())
     if not (distance <= MOST_DIFFERENCE_PX and confidence <= MOST_CONFIDENCE_DIFFERENCE):
         raise ParityError(
             f"the exported graph differs from the network by {distance:.4f} px and {confidence:.5f} in confidence, "
             f"more than {MOST_DIFFERENCE_PX} px; nothing was written: install other versions of onnxruntime or torch "
             "and run `poseloop export` on the checkpoint."
         )
+    compared = sum(map(len, distances)) // 2
     sizes = tuple(dict.fromkeys((frames.shape[2], frames.shape[1]) for frames in batches))
-    return Parity(sum(map(len, batches)), sizes, distance, confidence)
+    return Parity(sum(map(len, batches)), compared, sizes, distance, confidence)
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from poseloop_training.checkpoint import Checkpoint, describe, write_checkpoint
 from poseloop_training.dataset import PoseDataset
 from poseloop_training.drawing import draw_worst
 from poseloop_training.evaluate import EvaluationResult, Predict, evaluate_predictions
-from poseloop_training.export import Parity, export_model
+from poseloop_training.export import Parity, export_model, refuse_diverged
 from poseloop_training.fit import FitOutcome, PoseTraining, fit
 from poseloop_training.frames import TrainingFrames
 from poseloop_training.initialise import build_network
@@ -113,6 +113,7 @@ def train(
 
     Raises:
         InvalidInputError: the dataset or settings can't be trained with.
+        DivergedError: the weights ran away, so there is nothing to export.
         ParityError: the exported graph differs from the network.
     """
     refuse_unsuitable(dataset)
@@ -138,11 +139,13 @@ def train(
     )
     network.load_state_dict(outcome.weights)
     network.cpu().eval()
+    images = _parity_images(dataset, split, config)
+    refuse_diverged(network, images)
     test = _test(dataset, split, network)
     record = _record(dataset, hashes, split, settings, config, outcome, progress)
     spec = spec.model_copy(update={"training": record, "test_errors": test.test_errors() if test else None})
     write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
-    parity = export_model(network, spec, _parity_images(dataset, split, config), out)
+    parity = export_model(network, spec, images, out)
     _write_results(run, dataset, test, parity, progress, outcome, spec)
     return TrainOutcome(out, run, spec, config, test, outcome, parity, time.monotonic() - started)
 

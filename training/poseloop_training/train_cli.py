@@ -201,7 +201,7 @@ def export(
     console = Console(stderr=True, highlight=False)
     loaded = read_checkpoint(checkpoint)
     parity = export_model(loaded.build(), loaded.spec, parity_images(loaded.spec, images), out)
-    console.print(f"{escape(str(out))} written; it agrees with PyTorch to {parity.largest_px:.5f} px.")
+    console.print(f"{escape(str(out))} written; {parity}.")
 
 
 def _check_out(out: Path) -> None:
@@ -293,7 +293,7 @@ def _report(outcome: TrainOutcome, console: Console) -> None:
         console.print("Ended early: the validation error no longer improved.")
     console.print(
         f"{escape(str(outcome.model))}: {outcome.model.stat().st_size / 1e6:.1f} MB after {outcome.seconds / 60:.1f} "
-        f"minutes, {outcome.fit.epochs} epochs; it agrees with PyTorch to {outcome.parity.largest_px:.5f} px. "
+        f"minutes, {outcome.fit.epochs} epochs; {outcome.parity}. "
         f"Run folder: {escape(str(outcome.run.path))}",
         soft_wrap=True,
     )
