@@ -422,13 +422,16 @@ def test_colour_is_kept_and_converted(tmp_path: Path) -> None:
     np.testing.assert_allclose(gray[..., 0], pixels @ [0.299, 0.587, 0.114], atol=0.6)
 
 
-def test_hashes_are_of_the_labels_and_not_of_their_order(tmp_path: Path) -> None:
+def test_one_hash_is_of_the_labels_and_one_of_their_rows(tmp_path: Path) -> None:
     labels = some_labels(5, 3)
     dataset = load_dataset(write_deeplabcut(tmp_path / "a", labels, NAMES))
     shuffled = load_dataset(write_deeplabcut(tmp_path / "b", labels[::-1][:, [2, 0, 1]], [NAMES[i] for i in (2, 0, 1)]))
     assert shuffled.labels_sha256() == dataset.labels_sha256()
     assert dataset.subset([3, 1]).images_sha256([0, 1]) == dataset.images_sha256([1, 3])
     assert dataset.images_sha256([0]) != dataset.images_sha256([1])
+    assert shuffled.rows_sha256() != dataset.rows_sha256()
+    reordered = load_dataset(write_deeplabcut(tmp_path / "d", labels[:, [2, 0, 1]], [NAMES[i] for i in (2, 0, 1)]))
+    assert reordered.rows_sha256() == dataset.rows_sha256()
     moved = labels.copy()
     moved[0, 0, 0] += 0.001
     assert load_dataset(write_deeplabcut(tmp_path / "c", moved, NAMES)).labels_sha256() != dataset.labels_sha256()

@@ -6,7 +6,7 @@ Everything is checked once, in `load_dataset`; inside, labels are within their f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -129,15 +129,25 @@ class PoseDataset:
 
     def labels_sha256(self) -> str:
         """Return a hash of names and labels that is the same for every file format and order of rows and keypoints."""
+        names = "\0".join(sorted(self.keypoint_names)).encode()
+        return hashlib.sha256(names + b"\0\0" + b"".join(sorted(self._row_hashes()))).hexdigest()
+
+    def rows_sha256(self) -> str:
+        """Return a hash of labels and names of images in the order of the rows: of what the numbers of frames mean.
+
+        It is the same for every order of keypoints, and wherever the images lie.
+        """
+        names = (sample.image.name.rsplit("/", 1)[-1].encode() for sample in self.samples)
+        rows = (hashlib.sha256(name).digest() + row for name, row in zip(names, self._row_hashes(), strict=True))
+        return hashlib.sha256(b"".join(rows)).hexdigest()
+
+    def _row_hashes(self) -> Iterator[bytes]:
         order = np.argsort(self.keypoint_names)
-        rows = []
         for sample in self.samples:
             keypoints = np.ascontiguousarray(sample.keypoints[:, order], dtype="<f4")
             keypoints[np.isnan(keypoints)] = np.nan  # one bit pattern for all NaN
             size = np.array([sample.width, sample.height], dtype="<u4")
-            rows.append(hashlib.sha256(size.tobytes() + keypoints.tobytes()).digest())
-        names = "\0".join(sorted(self.keypoint_names)).encode()
-        return hashlib.sha256(names + b"\0\0" + b"".join(sorted(rows))).hexdigest()
+            yield hashlib.sha256(size.tobytes() + keypoints.tobytes()).digest()
 
     def images_sha256(self, indices: Sequence[int]) -> str:
         """Return a hash of these samples' decoded pixels, whatever their order and file format.

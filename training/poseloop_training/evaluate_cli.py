@@ -44,7 +44,7 @@ def evaluate(
     """Measure a model's errors on labelled frames, in pixels of the original images."""
     from poseloop_training.dataset import load_dataset
     from poseloop_training.drawing import draw_worst
-    from poseloop_training.indices import read_indices
+    from poseloop_training.indices import read_indices, refuse_other_rows
     from poseloop_training.model_runner import ModelRunner
     from poseloop_training.problems import show_and_refuse
 
@@ -52,6 +52,8 @@ def evaluate(
     runner = ModelRunner(model)
     dataset = load_dataset(project)
     show_and_refuse(dataset, messages)
+    if indices is not None:
+        refuse_other_rows(indices, dataset.rows_sha256())
     chosen = tuple(range(len(dataset))) if indices is None else read_indices(indices, len(dataset))
     trained_on = _trained_on(runner, dataset)
     if trained_on and indices is None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from poseloop.errors import InvalidInputError
 
+# In a run folder, the frames that the run held out.
+TEST_FRAMES = "test_frames.json"
 FORM = "a JSON list of frame numbers such as [0, 4, 7], or one number a line"
 
 
@@ -40,6 +42,27 @@ def read_indices(file: Path, count: int) -> tuple[int, ...]:
             raise InvalidInputError(f"{file}: frame {value} stands twice; give each frame once.")
         seen.add(value)
     return tuple(values)
+
+
+def refuse_other_rows(file: Path, rows_sha256: str) -> None:
+    """Refuse a run's test_frames.json beside labels whose rows stand in another order: it would mean other frames.
+
+    Args:
+        file: of any name; only that of a run folder is compared.
+        rows_sha256: of the labels, as `PoseDataset.rows_sha256` gives it.
+
+    Raises:
+        InvalidInputError: the run was trained on other rows.
+    """
+    try:
+        trained_on = json.loads(file.with_name("settings.json").read_text(encoding="utf-8"))["rows_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if file.name == TEST_FRAMES and trained_on != rows_sha256:
+        raise InvalidInputError(
+            f"{file} numbers the frames of other labels than these, or of the same in another order, so it may name "
+            "frames that the run was trained on; give the labels of the run, or a file of your own."
+        )
 
 
 def write_indices(file: Path, indices: tuple[int, ...]) -> None:

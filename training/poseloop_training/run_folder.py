@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from poseloop.errors import InvalidInputError
-from pydantic import ValidationError
 
 from poseloop_training.callbacks import Point
-from poseloop_training.indices import write_indices
-from poseloop_training.settings import TrainSettings
-from poseloop_training.split import Split
+from poseloop_training.indices import TEST_FRAMES, write_indices
+from poseloop_training.plan import Plan
+
+CURVES = ("losses.png", "errors.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +35,57 @@ class RunFolder:
         return self.path / "last.ckpt"
 
     @property
+    def test_frames(self) -> Path:
+        """The numbers of the frames that were held out, for ``poseloop evaluate --indices``."""
+        return self.path / TEST_FRAMES
+
+    @property
+    def _plan(self) -> Path:
+        return self.path / "settings.json"
+
+    @property
     def metrics(self) -> Path:
         """What came out of it."""
         return self.path / "metrics.json"
 
-    def write_plan(self, settings: TrainSettings, split: Split, labels_sha256: str) -> None:
-        """Write settings.json, what it takes to repeat the run or go on with it, and the test frames for `evaluate`."""
-        plan = {"settings": settings.model_dump(), "split": asdict(split), "labels_sha256": labels_sha256}
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "settings.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-        write_indices(self.path / "test_frames.json", split.test)
+    def check(self) -> None:
+        """Raise InvalidInputError if the folder can't be made, or is none."""
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise InvalidInputError(
+                f"the run folder {self.path} can't be made: {there} is no folder to write into; give another --run-dir."
+            )
 
-    def read_plan(self, labels_sha256: str) -> tuple[TrainSettings, Split]:
-        """Return what `write_plan` wrote.
+    def begin(self, plan: Plan) -> None:
+        """Write the plan of a new run, and take away what an earlier one left here: of two runs no one is told."""
+        for file in (self.last, self.best, self.metrics, *(self.path / name for name in CURVES)):
+            file.unlink(missing_ok=True)
+        for picture in (self.path / "worst").glob("worst-*.png"):
+            picture.unlink()
+        self.write_plan(plan)
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write settings.json, what it takes to repeat the run or go on with it, and the test frames for `evaluate`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(plan.to_json(self.path), indent=2) + "\n"
+        self._plan.write_text(text, encoding="utf-8")
+        write_indices(self.test_frames, plan.split.test)
+
+    def read_plan(self) -> Plan:
+        """Return what `write_plan` wrote, of a run that can go on.
 
         Raises:
-            InvalidInputError: it is no run folder, there is nothing to go on from, or the labels have changed.
+            InvalidInputError: it is no run folder, or there is nothing to go on from.
         """
-        file = self.path / "settings.json"
-        if not file.is_file() or not self.last.is_file():
+        if not self._plan.is_file() or not self.last.is_file():
             raise InvalidInputError(
                 f"{self.path} holds no run to go on with (settings.json and last.ckpt); give the run folder that "
                 "stands beside the model, NAME.run."
             )
         try:
-            plan = json.loads(file.read_text(encoding="utf-8"))
-            settings = TrainSettings.model_validate(plan["settings"])
-            split = Split(**{name: tuple(indices) for name, indices in plan["split"].items()})
-            trained_on = plan["labels_sha256"]
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
-            raise InvalidInputError(f"{file} is damaged; train anew.") from None
-        if trained_on != labels_sha256:
-            raise InvalidInputError(
-                f"{self.path} was trained on other labels than these; go on with its own project, or train anew with "
-                f"--init {self.best}."
-            )
-        return settings, split
+            return Plan.from_json(json.loads(self._plan.read_text(encoding="utf-8")), self.path)
+        except ValueError:
+            raise InvalidInputError(f"{self._plan} is damaged, or of another version; train anew.") from None
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json."""

@@ -26,8 +26,9 @@ from poseloop_training.evaluate import EvaluationResult, Predict, evaluate_predi
 from poseloop_training.export import Parity, export_model, refuse_diverged
 from poseloop_training.fit import FitOutcome, PoseTraining, fit
 from poseloop_training.frames import TrainingFrames
-from poseloop_training.initialise import build_network
+from poseloop_training.initialise import NONE, build_network
 from poseloop_training.network import NetworkConfig, PoseNetwork
+from poseloop_training.plan import Identity, Plan
 from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import (
     TrainSettings,
@@ -46,14 +47,6 @@ FINISH_SECONDS = 20.0
 LEAST_TRAINING_PART = 0.5
 PARITY_FRAMES = 4
 PACKAGES = ("poseloop", "torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What the user calls the model: its name and the licence it is passed on under."""
-
-    name: str
-    license: str = "unspecified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +81,7 @@ class TrainOutcome:
 
 def train(
     dataset: PoseDataset,
-    split: Split,
-    settings: TrainSettings,
-    identity: Identity,
-    out: Path,
+    plan: Plan,
     run: RunFolder,
     *,
     started: float,
@@ -102,10 +92,8 @@ def train(
 
     Args:
         dataset: checked, of one animal a frame.
-        split: of its frames; the test frames are looked at once, when training is over.
-        settings: of the run.
-        identity: name and licence of the model.
-        out: the model file.
+        plan: settings and split of the run, and what becomes of it; the test frames are looked at once, when training
+            is over.
         run: the run folder.
         started: when the command began, on ``time.monotonic()``: the time limit counts from there.
         resume: go on from the run folder's last.ckpt.
@@ -116,15 +104,20 @@ def train(
         DivergedError: the weights ran away, so there is nothing to export.
         ParityError: the exported graph differs from the network.
     """
+    split, settings = plan.split, plan.settings
     refuse_unsuitable(dataset)
     keep_freed_memory()
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     config = choose_network(settings, dataset)
-    network = build_network(config, settings.init)
+    # A run that goes on brings its own weights, and the file of the first ones may be gone.
+    network = build_network(config, NONE if resume else settings.init)
     network.to(memory_format=torch.channels_last)
-    spec = _spec(dataset, identity, config)
-    hashes = Hashes(dataset.labels_sha256(), dataset.images_sha256(split.train))
-    run.write_plan(settings, split, hashes.labels)
+    spec = _spec(dataset, plan.identity, config)
+    hashes = Hashes(plan.labels_sha256, dataset.images_sha256(split.train))
+    if resume:
+        run.write_plan(plan)
+    else:
+        run.begin(plan)
     progress = Progress(_deadline(settings, dataset, split, network, started))
     training = PoseTraining(network, settings, progress, describe(spec, config))
     outcome = fit(
@@ -145,9 +138,9 @@ def train(
     record = _record(dataset, hashes, split, settings, config, outcome, progress)
     spec = spec.model_copy(update={"training": record, "test_errors": test.test_errors() if test else None})
     write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
-    parity = export_model(network, spec, images, out)
+    parity = export_model(network, spec, images, plan.out)
     _write_results(run, dataset, test, parity, progress, outcome, spec)
-    return TrainOutcome(out, run, spec, config, test, outcome, parity, time.monotonic() - started)
+    return TrainOutcome(plan.out, run, spec, config, test, outcome, parity, time.monotonic() - started)
 
 
 def predictor(network: PoseNetwork) -> Predict:
@@ -244,7 +237,7 @@ def _record(
         labels_sha256=hashes.labels,
         images_sha256=hashes.images,
         backbone=config.backbone,
-        initialisation=settings.init,
+        initialisation=Path(settings.init).name,
         epochs=outcome.epochs,
         seconds=round(progress.seconds, 1),
         seed=settings.seed,

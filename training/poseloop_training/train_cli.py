@@ -16,8 +16,7 @@ from poseloop_training.tuning import share_the_processor
 
 if TYPE_CHECKING:
     from poseloop_training.dataset import PoseDataset
-    from poseloop_training.settings import TrainSettings
-    from poseloop_training.split import Split
+    from poseloop_training.plan import Plan
     from poseloop_training.train import TrainOutcome
 
 # The time limit is for the whole command; starting the program has cost about its processor time until here.
@@ -52,7 +51,9 @@ def train(
             help="Labels: DeepLabCut project folder or CollectedData file, SLEAP .slp, COCO .json.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.onnx"),
+    out: Annotated[
+        Path | None, typer.Option(help="The model file to write. [default: model.onnx]", show_default=False)
+    ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(help="For the whole command: 90s, 10m, 1h30m. The schedule ends with it.", show_default=False),
@@ -129,13 +130,17 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="[default: 0]", show_default=False)] = None,
     name: Annotated[str | None, typer.Option(help="[default: the file's name]", show_default=False)] = None,
-    license: Annotated[str, typer.Option(help="Stands in the model file.")] = "unspecified",
+    license: Annotated[
+        str | None, typer.Option(help="Stands in the model file. [default: unspecified]", show_default=False)
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="[default: NAME.run beside the model]", show_default=False)
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Run folder to go on with, up to --epochs or for --time-limit.", show_default=False),
+        typer.Option(
+            help="Run folder to go on with, as it was begun, up to --epochs or for --time-limit.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Train a model on labelled frames and export it as one file."""
@@ -166,22 +171,15 @@ def train(
     share_the_processor()
     with console.status("Loading"):
         # PyTorch and Lightning take seconds to import, and --help shall not wait for them.
-        from poseloop_training.run_folder import RunFolder
-        from poseloop_training.train import Identity
         from poseloop_training.train import train as run_training
+        from poseloop_training.train_request import TrainRequest, prepare
 
     from poseloop_training.callbacks import ProgressBar
 
-    _check_out(out)
-    run = RunFolder(resume or run_dir or out.with_suffix(".run"))
-    identity = Identity(name or _model_name(out), license)
-    dataset = _dataset(project, swap, console)
-    settings, split = _plan(dataset, given, test_indices, run if resume else None)
-    _announce(dataset, split, console)
-    outcome = run_training(
-        dataset, split, settings, identity, out, run,
-        started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)],
-    )  # fmt: skip
+    request = TrainRequest(project, given, out, name, license, swap, test_indices, run_dir, resume)
+    run, dataset, plan = prepare(request, console)
+    _announce(dataset, plan, console)
+    outcome = run_training(dataset, plan, run, started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)])
     _report(outcome, console)
 
 
@@ -196,85 +194,19 @@ def export(
     """Export a checkpoint as a model file, checked against PyTorch."""
     from poseloop_training.checkpoint import read_checkpoint
     from poseloop_training.export import export_model, parity_images
+    from poseloop_training.train_request import check_out
 
-    _check_out(out)
+    check_out(out)
     console = Console(stderr=True, highlight=False)
     loaded = read_checkpoint(checkpoint)
     parity = export_model(loaded.build(), loaded.spec, parity_images(loaded.spec, images), out)
     console.print(f"{escape(str(out))} written; {parity}.")
 
 
-def _check_out(out: Path) -> None:
-    if out.suffix != ".onnx":
-        raise InvalidInputError(f"--out {out}: a model file ends in .onnx; write --out {out.with_suffix('.onnx')}.")
-    if out.is_dir():
-        raise InvalidInputError(f"--out {out} is a folder; give the name of a file.")
-
-
-def _model_name(out: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", out.stem)[:64]
-
-
-def _dataset(project: Path, swap: list[str] | None, console: Console) -> PoseDataset:
-    from poseloop_training.dataset import load_dataset
-    from poseloop_training.problems import show_and_refuse
-
-    dataset = load_dataset(project)
-    show_and_refuse(dataset, console)
-    if not swap:
-        return dataset
-    pairs = [tuple(part.strip() for part in text.split(",")) for text in swap]
-    for text, pair in zip(swap, pairs, strict=True):
-        if len(pair) != 2:
-            raise InvalidInputError(f"--swap {text!r}: write two keypoints with a comma, as in leftear,rightear.")
-    return dataset.with_swap_pairs([(left, right) for left, right in pairs])
-
-
-def _plan(
-    dataset: PoseDataset, given: dict[str, Any], test_indices: Path | None, resumed: Any
-) -> tuple[TrainSettings, Split]:
-    from pydantic import ValidationError
-
-    from poseloop_training.indices import read_indices
-    from poseloop_training.settings import TrainSettings
-    from poseloop_training.split import split_frames
-
-    try:
-        if resumed is not None:
-            settings, split = resumed.read_plan(dataset.labels_sha256())
-            return _continued(settings, given), split
-        settings = TrainSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + "-".join(map(str, first["loc"])).replace("_", "-") if first["loc"] else "the options"
-        raise InvalidInputError(f"{option}: {first['msg']}; `poseloop train --help` lists the options.") from None
-    test = read_indices(test_indices, len(dataset)) if test_indices is not None else None
-    return settings, split_frames(
-        len(dataset),
-        test=test,
-        test_fraction=settings.test_fraction,
-        validation_fraction=settings.validation_fraction,
-        seed=settings.seed,
-    )
-
-
-def _continued(settings: TrainSettings, given: dict[str, Any]) -> TrainSettings:
-    changed = sorted(given.keys() - {"epochs", "time_limit_s", "patience"})
-    if changed:
-        raise InvalidInputError(
-            f"--{changed[0].replace('_', '-')} can't be changed with --resume, which goes on with the run's own "
-            "settings; leave it out, or train anew with --init RUN/best.ckpt."
-        )
-    from poseloop_training.settings import TrainSettings
-
-    bounds = {"epochs": None, "time_limit_s": None} if given.keys() & {"epochs", "time_limit_s"} else {}
-    return TrainSettings(**{**settings.model_dump(), **bounds, **given})
-
-
-def _announce(dataset: PoseDataset, split: Split, console: Console) -> None:
+def _announce(dataset: PoseDataset, plan: Plan, console: Console) -> None:
     console.print(
-        f"{escape(dataset.name)}: {len(dataset.keypoint_names)} keypoints, {len(split.train)} frames to train on, "
-        f"{len(split.validation)} for validation, {len(split.test)} for the test."
+        f"{escape(dataset.name)}: {len(dataset.keypoint_names)} keypoints, {len(plan.split.train)} frames to train on, "
+        f"{len(plan.split.validation)} for validation, {len(plan.split.test)} for the test."
     )
 
 
