@@ -122,13 +122,17 @@ class TrackOutputs:
         """Find out before the work what would fail after it.
 
         Raises:
-            InvalidInputError: a name has no known ending, its folder is not there, or the file is and may not be lost.
+            InvalidInputError: a name has no known ending or is given twice, its folder is not there, or the file is
+                and may not be lost.
         """
         for path in self.tables:
             require_format(path)
         if self.video is not None and self.video.suffix.lower() != ".mp4":
             raise InvalidInputError(f"the annotated video {self.video} must end in .mp4")
-        for path in self.all:
+        places = [path.absolute().resolve() for path in self.all]
+        for path, place in zip(self.all, places, strict=True):
+            if places.count(place) > 1:
+                raise InvalidInputError(f"the output {path} is given twice; give each file once")
             if not path.parent.is_dir():
                 raise InvalidInputError(f"the folder {path.parent} of the output is not there; make it first")
             if path.exists() and not overwrite:

@@ -121,6 +121,7 @@ def test_ctrl_c_leaves_whole_files_and_says_so(tmp_path: Path) -> None:
         (["mouse.avi", "-m", "nothing.onnx"], "nothing.onnx can't be read"),
         (["mouse.avi", "-m", "spot.onnx", "-o", "out.txt"], "must end in .csv, .h5"),
         (["mouse.avi", "-m", "spot.onnx", "--video", "out.avi"], "must end in .mp4"),
+        (["mouse.avi", "-m", "spot.onnx", "-o", "d.csv", "-o", "./d.csv"], "d.csv is given twice"),
         (["mouse.avi", "-m", "spot.onnx", "--provider", "abacus"], "abacus"),
     ],
 )

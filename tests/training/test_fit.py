@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -27,6 +28,8 @@ from poseloop_training.model_runner import ModelRunner
 from poseloop_training.settings import TrainSettings, choose_network, choose_window
 from poseloop_training.train_cli import parse_duration
 from typer.testing import CliRunner
+
+from tests.training.label_files import write_deeplabcut
 
 FAST = [
     "--backbone",
@@ -169,6 +172,9 @@ def test_a_run_that_diverged_writes_no_model(project: Path, tmp_path: Path) -> N
         (("--swap", "snout"), "--swap 'snout'"),
         (("--init", "absent.pth"), "absent.pth does not exist"),
         (("--test-fraction", "0.99"), "leave none to train"),
+        (("--most-stride", "12"), "--most-stride: 12 is no power of two; give 8 or 16"),
+        (("--stride", "3"), "--stride: 3 is no power of two; give 2 or 4"),
+        (("--input-scale", "0.01"), "would be 1.6x1.2 pixels to the network"),
     ],
 )
 def test_mistakes_are_one_sentence(project: Path, tmp_path: Path, options: tuple[str, ...], text: str) -> None:
@@ -177,6 +183,16 @@ def test_mistakes_are_one_sentence(project: Path, tmp_path: Path, options: tuple
     assert isinstance(done.exception, InvalidInputError)
     assert text in str(done.exception)
     assert not out.exists()
+
+
+def test_labels_of_test_frames_only_are_refused(tmp_path: Path) -> None:
+    labels = np.full((6, 2, 2), np.nan)
+    labels[3] = 20.0
+    project = write_deeplabcut(tmp_path / "project", labels, ("snout", "tail"))
+    (tmp_path / "test.txt").write_text("3")
+    done = run(project, tmp_path / "x.onnx", "--test-indices", str(tmp_path / "test.txt"))
+    assert isinstance(done.exception, InvalidInputError)
+    assert "none of the 4 frames to train on has a label" in str(done.exception)
 
 
 def test_progress_follows_time_or_steps() -> None:

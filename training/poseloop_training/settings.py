@@ -9,16 +9,20 @@ from typing import Annotated, Self
 import numpy as np
 from poseloop.errors import InvalidInputError
 from poseloop.images import Color
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from poseloop_training.augment import AugmentSettings
 from poseloop_training.backbone import DEFAULT_BACKBONE
 from poseloop_training.dataset import PoseDataset
 from poseloop_training.network import NetworkConfig
+from poseloop_training.split import Split
 
 # The network sees about this many pixels of a frame unless the animal would become smaller than it can be read.
 NETWORK_PIXELS = 320 * 240
 LEAST_ANIMAL_PIXELS = 40
+# Of a frame to the network; the check of an export cuts frames to three fifths of this.
+LEAST_SIDE = 16
 # Side of a training window in network pixels, and how much larger than the animal it has to be.
 LEAST_WINDOW = 192
 WINDOW_MARGIN = 1.6
@@ -55,6 +59,15 @@ class TrainSettings(BaseModel):
     zoom_in: Annotated[float, Field(ge=1, le=4)] = Field(1.3, description="largest size of an augmented frame")
     flip: bool = True
 
+    @field_validator("stride", "most_stride")
+    @classmethod
+    def _strides_are_powers_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise PydanticCustomError(
+                "stride", f"{value} is no power of two; give {_below(value)} or {2 * _below(value)}"
+            )
+        return value
+
     @model_validator(mode="after")
     def _strides_are_ordered(self) -> Self:
         if self.stride > self.most_stride:
@@ -75,12 +88,18 @@ class TrainSettings(BaseModel):
 
 
 def choose_network(settings: TrainSettings, dataset: PoseDataset) -> NetworkConfig:
-    """Return the network for a dataset: colour and scale follow from its images where they were not asked for."""
+    """Return the network for a dataset: colour and scale follow from its images where they were not asked for.
+
+    Raises:
+        InvalidInputError: to the network the smallest frame would be a few pixels.
+    """
     color = settings.color or dataset.color
+    scale = settings.input_scale or _scale(dataset)
+    _refuse_tiny(dataset, scale)
     return NetworkConfig(
         keypoints=len(dataset.keypoint_names),
         channels=1 if color == "gray" else 3,
-        input_scale=settings.input_scale or _scale(dataset),
+        input_scale=scale,
         backbone=settings.backbone,
         stride=settings.stride,
         most_stride=settings.most_stride,
@@ -123,17 +142,37 @@ def swap_indices(dataset: PoseDataset) -> tuple[tuple[int, int], ...]:
     return tuple((names.index(left), names.index(right)) for left, right in dataset.swap_pairs)
 
 
-def refuse_unsuitable(dataset: PoseDataset) -> None:
+def refuse_unsuitable(dataset: PoseDataset, split: Split) -> None:
     """Refuse what can't be trained on.
 
     Raises:
-        InvalidInputError: frames hold several animals.
+        InvalidInputError: frames hold several animals, or those to train on no label.
     """
     if dataset.animals > 1:
         raise InvalidInputError(
             f"{dataset.name} has up to {dataset.animals} labelled animals a frame, and one animal a frame is what can "
             "be trained: keep the labels of one."
         )
+    if not any(dataset.samples[index].labelled.any() for index in split.train):
+        raise InvalidInputError(
+            f"none of the {len(split.train)} frames to train on has a label: label more frames, or hold out others "
+            "with --test-indices, --test-fraction and --validation-fraction."
+        )
+
+
+def _refuse_tiny(dataset: PoseDataset, scale: float) -> None:
+    smallest = min(dataset.samples, key=lambda sample: min(sample.width, sample.height))
+    width, height = smallest.width, smallest.height
+    if min(width, height) * scale < LEAST_SIDE:
+        least = math.ceil(1000 * LEAST_SIDE / min(width, height)) / 1000
+        raise InvalidInputError(
+            f"frames of {width}x{height} would be {width * scale:.1f}x{height * scale:.1f} pixels to the network, and "
+            f"{LEAST_SIDE} a side is the least: give --input-scale {least} or more."
+        )
+
+
+def _below(value: int) -> int:
+    return 1 << (value.bit_length() - 1)
 
 
 def _scale(dataset: PoseDataset) -> float:

@@ -105,7 +105,7 @@ def train(
         ParityError: the exported graph differs from the network.
     """
     split, settings = plan.split, plan.settings
-    refuse_unsuitable(dataset)
+    refuse_unsuitable(dataset, split)
     keep_freed_memory()
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     config = choose_network(settings, dataset)
