@@ -84,6 +84,31 @@ def test_the_file_describes_itself(trained: Path, project: Path) -> None:
     assert spec.test_errors.frames == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "options", "text"),
+    [
+        (
+            ("Left_ear", "right_ear", "tailL"),
+            (),
+            "A mirror exchanges Left_ear and right_ear (guessed from the names; --swap LEFT,RIGHT replaces them). "
+            "Without a counterpart: tailL.",
+        ),
+        (("LED", "RED", "a"), (), "No left and right are known: frames are not mirrored."),
+        (
+            ("leftear", "rightear", "[b]"),
+            ("--swap", "leftear,[b]"),
+            "exchanges leftear and [b]. Without a counterpart: r",
+        ),
+    ],
+)
+def test_it_says_what_a_mirror_exchanges(
+    tmp_path: Path, names: tuple[str, ...], options: tuple[str, ...], text: str
+) -> None:
+    project = write_deeplabcut(tmp_path / "project", np.full((4, 3, 2), 20.0), names)
+    done = run(project, tmp_path / "x.onnx", *options, "--backbone", "no_such_network", network=())
+    assert text in " ".join(done.stderr.split())
+
+
 def test_the_run_folder_is_complete(trained: Path) -> None:
     folder = trained.with_suffix(".run")
     metrics = json.loads((folder / "metrics.json").read_text())

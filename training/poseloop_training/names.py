@@ -7,9 +7,20 @@ from collections.abc import Iterator, Sequence
 
 Pair = tuple[str, str]
 
-_WORDS = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
-# A lone letter says a side at the start or end of a word; a capital one anywhere, as in "FLpaw".
-_LETTER = re.compile(r"(?<![A-Za-z])[lL]|l(?![A-Za-z])|L")
+_WORD = re.compile("left", re.IGNORECASE)
+# A letter that is a part of the name by itself, between separators, digits and changes of case: l_hip, wingL4, LEar.
+_ALONE = r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?:{})(?![A-Za-z])|(?<![A-Za-z])(?:{})(?=[A-Z][a-z])"
+_LETTER = re.compile(_ALONE.format("[lL]", "[lL]") + "|(?<=[a-z])L(?=[A-Z][a-z])")
+# One of two capitals: FLpaw, LF. Not of three, for LED and RED are no left and right.
+_INITIAL = re.compile(r"(?<![A-Z])(?:L(?=[A-Z](?![A-Z]))|(?<=[A-Z])L(?![A-Z]))|(?<=(?<![A-Z])[A-Z])L(?![A-Z])")
+# Fused with a word that is long enough to be one: lhip, Lhip, hipl.
+_FUSED = re.compile(r"(?<![A-Za-z])[lL](?=[a-z]{3})|(?<=[a-z]{3})l(?![A-Za-z])")
+_LIGHT = re.compile(r"(?<![A-Za-z])light(?![a-z])", re.IGNORECASE)
+# A name that says a side: the word at an end of a part (and not that of "bright"), or a letter alone.
+_SIDED = re.compile(
+    r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?i:left|right)|(?<=[a-z]{3})(?:left|right)(?![a-z])|"
+    + _ALONE.format("[lLrR]", "[lLrR]")
+)
 
 
 def guess_swap_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
@@ -17,8 +28,7 @@ def guess_swap_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
 
     A name that could belong to two pairs belongs to none: a wrong pair would teach a model to exchange body parts.
     """
-    known = set(names)
-    pairs = [(name, other) for name in names for other in dict.fromkeys(_counterparts(name)) if other in known]
+    pairs = [(name, other) for name in names for other in dict.fromkeys(_counterparts(name, names))]
     counts: dict[str, int] = {}
     for pair in pairs:
         for name in pair:
@@ -26,10 +36,25 @@ def guess_swap_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
     return tuple(pair for pair in pairs if counts[pair[0]] == counts[pair[1]] == 1)
 
 
-def _counterparts(name: str) -> Iterator[str]:
-    for left, right in _WORDS.items():
-        for match in re.finditer(left, name):
-            yield name[: match.start()] + right + name[match.end() :]
-    for match in _LETTER.finditer(name):
-        right = "R" if match.group() == "L" else "r"
-        yield name[: match.start()] + right + name[match.end() :]
+def sided_alone(names: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the names that say left or right and are in none of the pairs."""
+    paired = {name for pair in pairs for name in pair}
+    return tuple(name for name in names if name not in paired and _SIDED.search(name))
+
+
+def _counterparts(name: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield the keypoints that may be the right one to this left one."""
+    for match in _WORD.finditer(name):
+        word = match.group()
+        other = _with(name, match, "RIGHT" if word.isupper() else "Right" if word[0].isupper() else "right")
+        yield from [other] if other in names else (known for known in names if known.lower() == other.lower())
+    for kind in (_LETTER, _INITIAL, _FUSED):
+        for match in kind.finditer(name):
+            letters = "Rr" if match.group() == "L" else "rR"
+            others = [_with(name, match, letter) for letter in (letters if kind is _LETTER else letters[0])]
+            if not _LIGHT.match(name, match.start()):
+                yield from [other for other in others if other in names][:1]
+
+
+def _with(name: str, match: re.Match[str], right: str) -> str:
+    return name[: match.start()] + right + name[match.end() :]

@@ -208,6 +208,18 @@ def _announce(dataset: PoseDataset, plan: Plan, console: Console) -> None:
         f"{escape(dataset.name)}: {len(dataset.keypoint_names)} keypoints, {len(plan.split.train)} frames to train on, "
         f"{len(plan.split.validation)} for validation, {len(plan.split.test)} for the test."
     )
+    console.print(_left_and_right(dataset), markup=False, soft_wrap=True)
+
+
+def _left_and_right(dataset: PoseDataset) -> str:
+    """Say what a mirror exchanges, for a wrong pair would teach a model to exchange body parts."""
+    from poseloop_training.names import sided_alone
+
+    pairs = ", ".join(f"{left} and {right}" for left, right in dataset.swap_pairs)
+    guessed = " (guessed from the names; --swap LEFT,RIGHT replaces them)" if dataset.swap_pairs_guessed else ""
+    alone = ", ".join(sided_alone(dataset.keypoint_names, dataset.swap_pairs))
+    text = f"A mirror exchanges {pairs}{guessed}." if pairs else "No left and right are known: frames are not mirrored."
+    return f"{text} Without a counterpart: {alone}." if alone else text
 
 
 def _report(outcome: TrainOutcome, console: Console) -> None:
