@@ -35,7 +35,10 @@ class TableWriter(Protocol):
         """Append one frame: float32 ``(instances, keypoints, 3)``."""
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file and give it its name."""
+
+    def discard(self) -> None:
+        """Take away what was begun; a file of that name stays as it was."""
 
 
 def scorer_of(spec: ModelSpec) -> str:
@@ -79,6 +82,11 @@ class CsvTable:
         self._file.close()
         self._partial.replace(self._path)
 
+    def discard(self) -> None:
+        """Take away what was begun; a file of that name stays as it was."""
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
 
 class HdfTable:
     """Keeps all rows and writes them at the end, since a pandas table can't grow without slowing down."""
@@ -101,6 +109,11 @@ class HdfTable:
         frame_of(spec, poses).to_hdf(partial, key=HDF_KEY, mode="w", format="table")
         _make_readable(partial, spec, poses, self._video)
         partial.replace(self._path)
+
+    def discard(self) -> None:
+        """Take away what was begun; a file of that name stays as it was."""
+        self._rows.clear()
+        partial_of(self._path).unlink(missing_ok=True)
 
 
 def frame_of(spec: ModelSpec, poses: NDArray[np.float32]) -> pd.DataFrame:

@@ -101,6 +101,12 @@ class AnnotatedVideo:
         if partial_of(self._path).exists():
             partial_of(self._path).replace(self._path)
 
+    def discard(self) -> None:
+        """Take away what was begun; a file of that name stays as it was."""
+        self._artist.shutdown(cancel_futures=True)
+        self._clip.close()
+        partial_of(self._path).unlink(missing_ok=True)
+
     def _draw(self, image: Image, keypoints: NDArray[np.float32], caption: str) -> None:
         self._overlay.draw(image, keypoints, caption)
         self._clip.add(image)
@@ -162,7 +168,8 @@ def track_video(
     Args:
         video: as `open_video` returns it; read from its beginning, then closed.
         model: as the server runs it.
-        outputs: written whole, even where the run is stopped; checked before with `TrackOutputs.check`.
+        outputs: written whole, even where the run is stopped; where it fails, files of these names stay as they were.
+            Checked before with `TrackOutputs.check`.
         on_frame: called with the number of frames done, after each.
         stop: asked before each frame; once it says yes, the run ends with what it has.
 
@@ -176,11 +183,14 @@ def track_video(
     frames = decoded_ahead(video)
     first = next(frames)  # before any file is made, for this is where a broken video shows
     with ExitStack() as open_files:
-        tables = [_opened(open_files, open_table(path, model.spec, video.path)) for path in outputs.tables]
+        tables = []
+        for path in outputs.tables:
+            tables.append(open_table(path, model.spec, video.path))
+            _finish_with(open_files, tables[-1])
         overlay = Overlay(model.spec.keypoints, model.spec.skeleton)
         annotated = AnnotatedVideo(outputs.video, video.own_frames_per_second, overlay) if outputs.video else None
         if annotated is not None:
-            open_files.callback(annotated.close)
+            _finish_with(open_files, annotated)
         for number, frame in enumerate(chain([first], frames)):
             if stop():
                 interrupted = True
@@ -198,6 +208,17 @@ def track_video(
     return TrackResult(len(times_ms), seconds, median(times_ms) if times_ms else 0.0, interrupted)
 
 
-def _opened(open_files: ExitStack, table: TableWriter) -> TableWriter:
-    open_files.callback(table.close)
-    return table
+def _finish_with(open_files: ExitStack, output: TableWriter | AnnotatedVideo) -> None:
+    """Close an output at the end of the run, and discard it if the run or closing it fails."""
+
+    def finish(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                output.close()
+            except BaseException:
+                output.discard()
+                raise
+        else:
+            output.discard()
+
+    open_files.push(finish)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from poseloop.errors import InvalidInputError
-from poseloop_server.model import PoseModel
+from poseloop_server.clip import Clip
+from poseloop_server.model import ModelFailedError, PoseModel
 from poseloop_server.track import TrackOutputs, open_video, track_video
 
 from tests.models import write_spot_model
@@ -93,6 +94,43 @@ def test_stopped_in_the_middle_it_keeps_what_is_done(tmp_path: Path, model: Path
     assert positions(tmp_path / "out.csv") == pytest.approx(np.array([spot_of(i) for i in range(50)], float))
     assert len(pd.read_hdf(tmp_path / "out.h5")) == 50
     assert cv2.VideoCapture(str(tmp_path / "drawn.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 50
+
+
+class FailsAtTwenty(PoseModel):
+    """A real model that gives up in the middle of a video."""
+
+    inferred = 0
+
+    def infer(self, frames: np.ndarray) -> np.ndarray:
+        self.inferred += 1
+        if self.inferred > 20:
+            raise ModelFailedError("the model failed")
+        return super().infer(frames)
+
+
+def test_a_run_that_fails_leaves_the_results_of_the_one_before(tmp_path: Path, model: Path) -> None:
+    video = write_video(tmp_path / "mouse.avi", 60)
+    outputs = TrackOutputs([tmp_path / "out.csv", tmp_path / "out.h5"], tmp_path / "drawn.mp4")
+    track_video(open_video(video), PoseModel(model), outputs)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ModelFailedError):
+        track_video(open_video(video), FailsAtTwenty(model), outputs)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_one_output_that_fails_leaves_the_others_as_they_were(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_video(tmp_path / "mouse.avi", 30)
+    outputs = TrackOutputs([tmp_path / "out.csv", tmp_path / "out.h5"], tmp_path / "drawn.mp4")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Clip, "add", full)
+    with pytest.raises(OSError, match="no space left"):
+        track_video(open_video(video), PoseModel(model), outputs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mouse.avi", "spot.onnx"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
