@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from poseloop.arena import ArenaSettings
 from poseloop.arena_dataset import write_project
 from poseloop.errors import InvalidInputError
 from poseloop_training import train_cli
-from poseloop_training.callbacks import Progress
+from poseloop_training.callbacks import Progress, Validation
 from poseloop_training.checkpoint import read_checkpoint
 from poseloop_training.dataset import load_dataset
 from poseloop_training.export import DivergedError
-from poseloop_training.fit import average
+from poseloop_training.fit import PoseTraining, average
 from poseloop_training.model_runner import ModelRunner
+from poseloop_training.network import PoseNetwork
 from poseloop_training.settings import TrainSettings, choose_network, choose_window
 from poseloop_training.train_cli import parse_duration
 from typer.testing import CliRunner
@@ -241,6 +243,22 @@ def test_resumed_progress_goes_on_from_its_fraction() -> None:
     second.start(10, -1)
     assert second.fraction(60) == pytest.approx(0.6, abs=0.01)
     assert second.history == first.history
+
+
+@pytest.mark.parametrize(("step", "early"), [(30, False), (80, True), (100, False)])
+def test_only_a_run_with_time_left_ends_early(project: Path, tmp_path: Path, step: int, early: bool) -> None:
+    config = choose_network(TrainSettings(backbone="mobilenetv4_conv_small_035", width=16), load_dataset(project))
+    progress = Progress()
+    progress.start(batches=10, epochs=10)
+    training = PoseTraining(PoseNetwork(config), TrainSettings(), progress, {})
+    errors = iter([1.0, 2.0])
+    validation = Validation(lambda _: next(errors), 0.2, tmp_path / "last.ckpt", lambda _: None)
+    trainer = SimpleNamespace(global_step=10, should_stop=False, save_checkpoint=lambda _: None)
+    for trainer.global_step in (10, step):
+        trainer.should_stop = trainer.global_step == 100
+        validation.on_train_epoch_end(trainer, training)
+        validation._next = 0.0
+    assert validation.exhausted is early
 
 
 def test_average_moves_every_tensor() -> None:

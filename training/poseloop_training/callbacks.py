@@ -178,8 +178,8 @@ class Validation(pl.Callback):
             self._keep_best(self.best_weights)
         else:
             fraction = module.progress.fraction(trainer.global_step)
-            # While the learning rate is high, errors come and go.
-            if fraction > LEAST_FRACTION and fraction - self._best_at > self._patience:
+            # While the learning rate is high, errors come and go; at the end there is nothing left to spare.
+            if LEAST_FRACTION < fraction < 1 and fraction - self._best_at > self._patience:
                 self.exhausted = trainer.should_stop = True
         trainer.save_checkpoint(self._last)
 
