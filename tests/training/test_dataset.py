@@ -342,6 +342,31 @@ def test_slp_keeps_persons_labels_only(tmp_path: Path) -> None:
     assert [problem.kind for problem in dataset.problems] == ["predictions_left_out"]
 
 
+@pytest.mark.parametrize(
+    ("tracks", "places"),
+    [((0, 1), (0, 1)), ((1, 0), (1, 0)), ((None, 0), (0, 1)), ((1, None), (0, 1)), ((1, 1), (0, 1))],
+)
+def test_slp_no_animal_takes_anothers_place(
+    tmp_path: Path, tracks: tuple[int | None, ...], places: tuple[int, ...]
+) -> None:
+    files = [str(write_png(tmp_path / f"i{i}.png", frame_pixels(i))) for i in range(2)]
+    skeleton, video = sleap_io.Skeleton(["a", "b"]), sleap_io.Video.from_filename(files)
+    known = [sleap_io.Track("left"), sleap_io.Track("right")]
+    points = np.array([[[1.0, 2.0], [3.0, 4.0]], [[11.0, 12.0], [13.0, 14.0]]])
+
+    def frame(index: int, tracks: tuple[int | None, ...]) -> sleap_io.LabeledFrame:
+        instances = [
+            sleap_io.Instance.from_numpy(xy, skeleton=skeleton, track=None if track is None else known[track])
+            for xy, track in zip(points, tracks, strict=True)
+        ]
+        return sleap_io.LabeledFrame(video=video, frame_idx=index, instances=instances)
+
+    sleap_io.Labels([frame(0, (0, 1)), frame(1, tracks)]).save(str(tmp_path / "l.slp"), verbose=False)
+    dataset = load_dataset(tmp_path / "l.slp")
+    np.testing.assert_array_equal(keypoints_of(dataset)[0], points)
+    np.testing.assert_array_equal(keypoints_of(dataset)[1, list(places)], points)
+
+
 def test_flies(shared_data: Path) -> None:
     import h5py
 
@@ -382,6 +407,17 @@ def test_coco(tmp_path: Path, folder: str) -> None:
     np.testing.assert_array_equal(dataset.load_image(3)[:, :, 0], frame_pixels(3))
     deeplabcut = load_dataset(write_deeplabcut(tmp_path / "project", labels, NAMES))
     assert dataset.labels_sha256() == deeplabcut.labels_sha256()
+
+
+def test_coco_of_windows(tmp_path: Path) -> None:
+    labels = some_labels(4, 3)
+    for row in range(4):
+        write_png(tmp_path / f"images/cam{row % 2}/i{row // 2}.png", frame_pixels(row))
+    images = [f"cam{row % 2}\\i{row // 2}.png" for row in range(4)]
+    dataset = load_dataset(write_coco(tmp_path / "mice.json", labels[:, None], NAMES, images))
+    np.testing.assert_array_equal(keypoints_of(dataset)[:, 0], labels.astype(np.float32))
+    np.testing.assert_array_equal(dataset.load_image(3)[:, :, 0], frame_pixels(3))
+    assert dataset.samples[3].image.name == "cam1/i1.png"
 
 
 def test_coco_never_takes_an_image_of_the_same_name_elsewhere(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ is looked for here, and only labels that sleap-io read for that very image are t
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,7 @@ def read_coco(file: Path) -> Labels:
     try:
         skeleton = coco.create_skeleton_from_category(_category(content, file))
         paths = [_place(file.parent, entry) for entry in content["images"]]
-        frames = _frames(file)
+        frames = _frames(file, content)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -76,22 +77,32 @@ def _category(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
     raise InvalidInputError(f"{file} has keypoints of several categories ({names}); save one file a category.")
 
 
-def _frames(file: Path) -> dict[Path, list[Any]]:
+def _frames(file: Path, content: Mapping[str, Any]) -> dict[Path, list[Any]]:
     """Return sleap-io's frames by the image that they are of."""
     from sleap_io.io import coco
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore", UserWarning)  # missing images: every image of the file is accounted for
+        source = file
+        if any("\\" in entry["file_name"] for entry in content["images"]):
+            # sleap-io splits no Windows path on other systems.
+            images = [{**entry, "file_name": _posix(entry["file_name"])} for entry in content["images"]]
+            source = Path(folder) / file.name
+            source.write_text(json.dumps({**content, "images": images}), encoding="utf-8")
         # Outlines of animals are not used; as polygons they take no memory of the size of the image.
-        content = coco.read_labels(file, segmentation_format="roi")
+        labels = coco.read_labels(source, dataset_root=file.parent, segmentation_format="roi")
     frames: dict[Path, list[Any]] = {}
-    for frame in content.labeled_frames:
+    for frame in labels.labeled_frames:
         frames.setdefault(Path(frame.video.filename[frame.frame_idx]), []).append(frame)
     return frames
 
 
+def _posix(name: str) -> str:
+    return name.replace("\\", "/")
+
+
 def _place(root: Path, entry: Mapping[str, Any]) -> Path:
-    parts = PurePosixPath(entry["file_name"]).parts
+    parts = PurePosixPath(_posix(entry["file_name"])).parts
     candidates = [root.joinpath(*parts)] + [root / sub / Path(*parts) for sub in ("images", "imgs", "data/images")]
     return next((path for path in candidates if path.exists()), candidates[0])
 

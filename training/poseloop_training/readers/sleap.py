@@ -57,7 +57,10 @@ def read_slp(file: Path) -> Labels:
 
 
 class _Slots:
-    """Gives each track its place along the axis of animals, where a frame has several; a lone animal has place 0."""
+    """Gives each track its place along the axis of animals, where a frame has several; a lone animal has place 0.
+
+    A frame in which an instance has no track, or two have the same, is filled in its own order, so that none is lost.
+    """
 
     def __init__(self, tracks: list[Any], animals: int) -> None:
         self._tracks = tracks
@@ -66,9 +69,12 @@ class _Slots:
 
     def keypoints(self, instances: list[Any], count: int) -> NDArray[np.float32]:
         keypoints = np.full((self._animals, count, 2), np.nan, dtype=np.float32)
-        for place, instance in enumerate(instances):
-            if self._by_track and instance.track is not None:
-                place = self._tracks.index(instance.track)
+        tracks = [instance.track for instance in instances]
+        if self._by_track and None not in tracks and len({id(track) for track in tracks}) == len(tracks):
+            places = [self._tracks.index(track) for track in tracks]
+        else:
+            places = list(range(len(instances)))
+        for place, instance in zip(places, instances, strict=True):
             # numpy() gives NaN for points that are marked as not visible, SLEAP's way of saying "not labelled".
             keypoints[place] = instance.numpy()
         return keypoints
