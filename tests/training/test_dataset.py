@@ -197,6 +197,14 @@ def test_folders_come_in_the_order_of_their_names_and_rows_in_that_of_the_table(
     assert names == ["a/img001.png", "a/img003.png", "a/img005.png", "b/img000.png", "b/img002.png", "b/img004.png"]
 
 
+@pytest.mark.parametrize(("videos", "warned"), [(("cam", "cam_cropped"), True), (("cam_cropped", "other"), False)])
+def test_a_video_and_its_cropped_copy(tmp_path: Path, videos: tuple[str, str], warned: bool) -> None:
+    problems = load_dataset(write_deeplabcut(tmp_path / "project", some_labels(6, 3), NAMES, videos=videos)).problems
+    assert [problem.kind for problem in problems] == (["cropped_copy"] if warned else [])
+    if warned:
+        assert "cam and cam_cropped" in problems[0].message
+
+
 def test_keypoints_follow_the_config(tmp_path: Path) -> None:
     labels = some_labels(3, 3)
     config = config_text(["rightear", "snout", "paw"], skeleton=[["rightear", "snout"], ["snout", "ghost"]])

@@ -8,7 +8,7 @@ labelling programs draw them, so nothing is added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from poseloop_training.readers.deeplabcut_table import LabelTable, read_table
 
 # The individual under which multi-animal projects keep landmarks that belong to no animal.
 LANDMARKS = "single"
+# What DeepLabCut adds to a folder's name where it crops the frames of a video that were labelled before.
+CROPPED = "_cropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +69,19 @@ def read_project(folder: Path) -> Labels:
     """
     config = ProjectConfig.read(folder / "config.yaml")
     problems: list[Problem] = []
-    tables = []
+    tables: dict[str, LabelTable] = {}
     labeled_data = folder / "labeled-data"
     for place in sorted(path for path in labeled_data.glob("*") if path.is_dir()):
         file = _table_file(place, config.scorer, problems)
         if file is not None:
-            tables.append(read_table(file))
+            tables[place.name] = read_table(file)
     if not tables:
         raise InvalidInputError(
             f"{labeled_data} has no folder with a CollectedData_*.csv: label frames in DeepLabCut first, or give the "
             "folder that holds config.yaml."
         )
-    return _assemble(config.task, config.bodyparts, config.skeleton, tables, problems)
+    problems += _cropped_copies(tables)
+    return _assemble(config.task, config.bodyparts, config.skeleton, list(tables.values()), problems)
 
 
 def read_single_table(file: Path) -> Labels:
@@ -121,6 +124,19 @@ def _table_file(folder: Path, scorer: str | None, problems: list[Problem]) -> Pa
         )
         return file
     return None
+
+
+def _cropped_copies(folders: Collection[str]) -> list[Problem]:
+    return [
+        Problem(
+            Severity.WARNING,
+            "cropped_copy",
+            f"{folder} and {folder}{CROPPED} are both labelled; where they show the same frames, those may be trained "
+            "on in one and tested on in the other: keep one of the folders, or hold out both with --test-indices.",
+        )
+        for folder in folders
+        if f"{folder}{CROPPED}" in folders
+    ]
 
 
 def _assemble(
