@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,31 @@ def test_frames_in_any_order_are_those_of_a_straight_reading(shared_data: Path, 
     for index in wanted:
         pixels = read_image(VideoFrame(shared_data / video, index))
         np.testing.assert_array_equal(pixels[:, :, ::-1], straight[index])
+
+
+def write_clip(file: Path, *, equally_long: bool) -> Path:
+    """Ten seconds of moving colours with B-frames and a keyframe now and then; three quarters of them or all."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    chosen = "null" if equally_long else "select='gt(mod(n,4),0)+lt(mod(n,31),7)'"
+    codec = ["-c:v", "libvpx" if file.suffix == ".webm" else "libx264", "-g", "25", "-pix_fmt", "yuv420p"]
+    source = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=30:duration=10", "-vf", chosen, "-fps_mode", "vfr"]
+    subprocess.run([ffmpeg, "-loglevel", "error", *source, *codec, str(file)], check=True)
+    return file
+
+
+@pytest.mark.parametrize("equally_long", [True, False])
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "webm"])
+def test_frames_are_counted_whatever_their_times(tmp_path: Path, kind: str, equally_long: bool) -> None:
+    file = write_clip(tmp_path / f"clip.{kind}", equally_long=equally_long)
+    capture = cv2.VideoCapture(str(file))
+    straight = []
+    while (found := capture.read())[0]:
+        straight.append(found[1])
+    for index in [*np.random.default_rng(0).permutation(len(straight))[:60].tolist(), 0, 1, len(straight) - 1, 150]:
+        np.testing.assert_array_equal(read_image(VideoFrame(file, index))[:, :, ::-1], straight[index])
+    assert read_size(VideoFrame(file, len(straight) - 1)) == (96, 64)
+    with pytest.raises(InvalidInputError, match=f"has {len(straight)} frames"):
+        read_size(VideoFrame(file, len(straight)))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")

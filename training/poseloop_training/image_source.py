@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 
+from poseloop_training.video_file import VideoFile
+
 # Larger images are refused before memory is taken: a few hundred bytes of PNG can ask for gigabytes.
 MAX_PIXELS = 100_000_000
-# Forward over a gap this short it is quicker to decode on than to seek to the keyframe before.
-SHORT_GAP_FRAMES = 30
 READERS_KEPT_OPEN = 8
 
 
@@ -83,9 +83,9 @@ def read_size(image: ImageReference) -> Size:
     if isinstance(image, ImageFile):
         size = _header_size(image.path)
     elif isinstance(image, VideoFrame):
-        size = _reader(image.path, _Video).size_of(image.index)
+        size = Size(*_reader(image.path, VideoFile).size_of(image.index))
     else:
-        size = _reader(image.path, _Package, image.dataset).size_of(image.index)
+        size = Size(*_reader(image.path, _Package, image.dataset).size_of(image.index))
     if size.width * size.height > MAX_PIXELS:
         raise InvalidInputError(
             f"{image.name} is {size.width}x{size.height}, more than the {MAX_PIXELS // 1_000_000} megapixels that are "
@@ -104,7 +104,7 @@ def read_image(image: ImageReference) -> NDArray[np.uint8]:
         InvalidInputError: as for `read_size`, or the data is damaged.
     """
     if isinstance(image, VideoFrame):
-        return _reader(image.path, _Video).read(image.index)
+        return _reader(image.path, VideoFile).read(image.index)
     if isinstance(image, EmbeddedFrame):
         return _reader(image.path, _Package, image.dataset).read(image.index)
     read_size(image)
@@ -147,57 +147,9 @@ def _header_size(path: Path) -> Size:
 
 
 class _FrameReader(Protocol):
-    def size_of(self, index: int) -> Size: ...
+    def size_of(self, index: int) -> tuple[int, int]: ...
 
     def read(self, index: int) -> NDArray[np.uint8]: ...
-
-
-class _Video:
-    """An open video that gives single frames, exactly the one asked for."""
-
-    def __init__(self, path: Path) -> None:
-        import cv2
-
-        self.path = path
-        self._capture: Any = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise InvalidInputError(f"{path} can't be read as a video: convert it to H.264 mp4, or restore it.")
-        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        self._size = Size(width, height)
-        self._frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._next = 0
-
-    def size_of(self, index: int) -> Size:
-        if not 0 <= index < self._frames:
-            raise InvalidInputError(
-                f"{self.path} has {self._frames} frames, and frame {index} is labelled: is it the video that was "
-                "labelled?"
-            )
-        return self._size
-
-    def read(self, index: int) -> NDArray[np.uint8]:
-        self.size_of(index)
-        self._move_to(index)
-        ok, pixels = self._capture.read()
-        self._next += 1
-        if not ok:
-            self._next = self._frames + 1
-            raise InvalidInputError(f"{self.path} can't be decoded at frame {index}: convert it anew, or restore it.")
-        return _rgb(pixels)
-
-    def _move_to(self, index: int) -> None:
-        import cv2
-
-        if not self._next <= index <= self._next + SHORT_GAP_FRAMES:
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-            if int(self._capture.get(cv2.CAP_PROP_POS_FRAMES)) == index:
-                self._next = index
-            else:  # some containers seek to a neighbouring keyframe; counting from the start is always exact
-                self._capture.release()
-                self._capture = cv2.VideoCapture(str(self.path))
-                self._next = 0
-        while self._next < index and self._capture.grab():
-            self._next += 1
 
 
 class _Package:
