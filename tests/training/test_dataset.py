@@ -166,6 +166,21 @@ def test_code_is_found_in_strings_of_every_kind(tmp_path: Path, before: bytes, l
     assert not (tmp_path / "ran").exists()
 
 
+def test_h5_that_points_into_another_file_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(write_h5(tmp_path / "other.h5", some_labels(2, 2)), "r+") as content:
+        content["df_with_missing/table"].attrs["values_block_0_kind"] = pickle.dumps(Bomb(tmp_path / "ran"), 0)
+    file = write_h5(tmp_path / "CollectedData_Ada.h5", some_labels(2, 2))
+    with h5py.File(file, "r+") as content:
+        del content["df_with_missing/table"]
+        content["other"] = h5py.ExternalLink("other.h5", "/df_with_missing")
+        content["df_with_missing/table"] = h5py.SoftLink("/other/table")
+    with pytest.raises(InvalidInputError, match="points into another file"):
+        load_dataset(file)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("name", ["info", "non_index_axes", "table_type", "pandas_type", "index_cols", "values_cols"])
 @pytest.mark.parametrize("value", [b"", b"(lp0\n.", b"\xff\xfe", 3.5])
 def test_h5_with_damaged_attributes(tmp_path: Path, name: str, value: bytes | float) -> None:

@@ -27,14 +27,21 @@ ENCODINGS = ("ASCII", "latin1", "bytes")
 
 
 def refuse_code(file: Path) -> None:
-    """Raise InvalidInputError if the file is no HDF5 file or a pickle in it would import anything but plain values."""
+    """Raise InvalidInputError if a pickle in the file would import anything but plain values, or it can't be told."""
     import h5py  # type: ignore[import-untyped]
 
     try:
         with h5py.File(file, "r") as content:
+            links: list[Any] = []
+            content.visititems_links(lambda _, link: links.append(link))
+            elsewhere = any(isinstance(link, h5py.ExternalLink) for link in links)
             found = {name for data in _byte_strings(content) for name in _foreign_globals(data)}
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):  # what can't be read can't be checked
         raise InvalidInputError(f"{file} is no HDF5 file, or it is damaged; restore it, or use the csv.") from None
+    if elsewhere:  # PyTables goes through a link, and what lies there was not looked at
+        raise InvalidInputError(
+            f"{file} points into another file, so it is not opened; use the csv of the same labels."
+        )
     if found:
         raise InvalidInputError(
             f"{file} holds pickled objects that could run code ({', '.join(sorted(found))}), so it is not opened; "
