@@ -8,6 +8,7 @@ import numpy as np
 import poseloop
 import pytest
 from poseloop.types import Frame, PixelFormat, Policy
+from poseloop.wire import FrameData
 
 
 def image(value: int, shape: tuple[int, ...] = (48, 64)) -> np.ndarray:
@@ -95,6 +96,65 @@ def test_colour_and_jpeg_frames(server: Any) -> None:
         poses = list(connection.track([image(9, (32, 40, 3))] * 2, "colour", policy="lossless", encoding="jpeg"))
         poses += connection.track([image(9, (32, 40, 3))] * 2, "colour", policy="lossless")
     assert [(pose.width, pose.height) for pose in poses] == [(40, 32)] * 4
+
+
+def test_a_camera_does_not_wait_while_a_frame_is_compressed(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    may_go_on = threading.Event()
+    compress = FrameData.compressed
+
+    def when_allowed(frame: FrameData, quality: int) -> FrameData:
+        assert may_go_on.wait(30)
+        compressed.append(frame.data[0])
+        return compress(frame, quality)
+
+    monkeypatch.setattr(FrameData, "compressed", when_allowed)
+    compressed: list[int] = []
+    buffer = image(0)
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("compressing", encoding="jpeg")
+        for k in range(10):
+            buffer[:] = 20 * k
+            assert sender.send(buffer) == k
+        assert sender.counters.dropped_outbox == 8, "one is compressed, the newest waits, and nobody waited for either"
+        may_go_on.set()
+        counters = sender.close()
+    assert (counters.published, counters.dropped) == (2, 8)
+    assert compressed == [0, 180], "the buffer was used again meanwhile"
+
+
+def test_a_frame_that_can_not_become_a_jpeg_ends_the_stream_with_a_sentence(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg")
+
+    def fail(frame: FrameData, quality: int) -> FrameData:
+        raise ValueError("too wide")
+
+    monkeypatch.setattr(FrameData, "compressed", fail)
+    with poseloop.connect(server.address) as connection, pytest.raises(poseloop.InvalidInputError, match="too wide"):
+        list(connection.track((image(k) for k in range(10**6)), "wide", encoding="jpeg"))
+
+
+def test_auto_is_raw_without_the_extra_and_says_so_once(
+    server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with poseloop.connect(server.address) as connection, connection.sender("cam0", encoding="auto") as sender:
+        for k in range(5):
+            sender.send(image(k))
+        assert sender.encoding == "raw"
+    assert [record.getMessage() for record in caplog.records if "camera" in record.getMessage()] == [
+        "stream cam0: frames go raw whatever the network, since JPEG needs `pip install 'poseloop[camera]'`"
+    ]
+
+
+def test_what_a_lossless_stream_says_does_not_depend_on_the_network(server: Any) -> None:
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless", encoding="auto")
+        assert sender.encoding == "raw"
+        sender.send(image(0))
+        assert sender.close().published == 1
 
 
 def test_refusals_carry_code_and_field(server: Any) -> None:

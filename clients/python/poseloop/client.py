@@ -11,10 +11,11 @@ import grpc
 from google.protobuf.message import Message
 
 from poseloop.addresses import DEFAULT_SERVER, check_server
+from poseloop.encoder import Encoding
 from poseloop.errors import ServerUnavailableError
 from poseloop.link import Listeners, Reconnection
 from poseloop.messages import model_info_from_wire, stream_info_from_wire
-from poseloop.sender import Encoding, FrameSender, SenderSettings, parse_policy
+from poseloop.sender import FrameSender, SenderSettings, parse_policy
 from poseloop.tracking import Image, PoseQueue, Tracking
 from poseloop.transport import ConnectionBrokenError, Transport, error_of, open_channel, wait_until_ready
 from poseloop.types import ModelInfo, Policy, Pose, StreamInfo
@@ -31,7 +32,8 @@ Reply = TypeVar("Reply", bound=Message)
 class TrackOptions(TypedDict, total=False):
     """What a stream may be opened with beside its name, model and policy.
 
-    encoding: ``"raw"`` (the default), or ``"jpeg"``, which suits slow networks and needs the camera extra.
+    encoding: ``"raw"`` (the default); ``"jpeg"``, which suits slow networks and needs the camera extra; or ``"auto"``,
+        which takes whichever of the two makes poses younger (raw without that extra, and in lossless streams).
     jpeg_quality: libjpeg's, 1 to 100; 90 unless given.
     reconnect_s: how long to go on trying when the server goes away; for ever, unless given.
     transport: ``"auto"`` (the default) hands frames over through shared memory where the server is on this host and

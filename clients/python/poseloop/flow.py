@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
+from poseloop.encode_choice import Passage
+from poseloop.encoder import Encoder
 from poseloop.errors import InvalidInputError
 from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
 from poseloop.outbox import Break, Outbox, Outgoing
+from poseloop.spacing import Spacing
 from poseloop.transport import Connection
 from poseloop.types import Counters, Policy
 from poseloop.v1 import poseloop_pb2 as pb
@@ -31,18 +35,29 @@ _REST_S = 0.0002
 _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A frame on its way: when it left, its bytes before it was compressed, and what compressing took."""
+
+    at_ns: int
+    pixel_bytes: int
+    compress_ns: int
+
+
 class Flow:
     """The state of one sender; every method may be called from any thread."""
 
-    def __init__(self, stream: str, policy: Policy, compress: Callable[[FrameData], FrameData] | None) -> None:
+    def __init__(self, stream: str, policy: Policy, encoder: Encoder | None = None) -> None:
         self._stream = stream
         self._policy = policy
-        self._compress = compress
+        self._encoder = encoder
+        self._encoding = False
+        self._spacing = Spacing()
         self._changed = threading.Condition()
         self._outbox: Outbox[FrameData] = Outbox(policy)
         self._connection: Connection | None = None
         self._clock: OffsetEstimator | None = None
-        self._sent_ns: dict[int, int] = {}
+        self._sent: dict[int, _Sent] = {}
         self._last_answer_ns = 0
         self._opened_once = False
         self._closing = False
@@ -80,7 +95,7 @@ class Flow:
     def push(self, frame: FrameData) -> int:
         """Take one frame from the source and return its sequence number; lossless, wait for room first."""
         sequence = self._offer(frame)
-        if self._policy is Policy.LIVE and not self._outbox.may_leave:
+        if self._policy is Policy.LIVE and not self._may_leave():
             # Locks are not fair: a source that offers without a pause would keep the answers from being read.
             time.sleep(_REST_S)
         return sequence
@@ -91,7 +106,7 @@ class Flow:
             while not self._outbox.has_room:
                 self._changed.wait(1.0)
                 self._check()
-            if self._policy is Policy.LOSSLESS or not self._outbox.may_leave:
+            if self._policy is Policy.LOSSLESS or not self._may_leave():
                 frame = frame.owned()  # it is still needed after the source has its buffer back
             sequence = self._outbox.offer(frame)
             self._pump()
@@ -101,6 +116,9 @@ class Flow:
         """Let frames go to this connection; ``clock`` is None where the server shares our clock."""
         with self._changed:
             self._outbox.opened(window)
+            self._spacing = Spacing()
+            if self._encoder is not None:
+                self._encoder.begin()
             self._connection = connection
             self._clock = clock
             self._opened_once = True
@@ -113,9 +131,9 @@ class Flow:
         arrived_ns = now_ns()
         with self._changed:
             self._last_answer_ns = arrived_ns
-            sent_ns = self._sent_ns.pop(sequence, None)
-            if sent_ns is not None and self._clock is not None:
-                self._clock.add(sent_ns, received_ns, answered_ns, arrived_ns)
+            sent = self._sent.pop(sequence, None)
+            if sent is not None:
+                self._learn(sequence, sent, received_ns, answered_ns, arrived_ns)
             self._outbox.acknowledge(sequence, counters_from_wire(counters))
             self._pump()
             self._finish_if_done()
@@ -130,7 +148,7 @@ class Flow:
         """The connection is gone; frames wait, or are replaced and counted, until the next one."""
         with self._changed:
             self._connection = None
-            self._sent_ns.clear()
+            self._sent.clear()
             cost = self._outbox.broke()
             self._changed.notify_all()
             return cost
@@ -144,6 +162,24 @@ class Flow:
             if self._policy is Policy.LIVE:
                 self._outbox.broke()
                 self._outbox.give_up()
+            if self._encoder is not None:
+                self._encoder.close()
+            self._changed.notify_all()
+
+    def _compressed(
+        self, outgoing: Outgoing[FrameData], connection: Connection, frame: FrameData, took_ns: int
+    ) -> None:
+        with self._changed:
+            self._encoding = False
+            if connection is self._connection:  # otherwise its frames are accounted for already
+                self._send(connection, outgoing, frame, took_ns)
+            self._pump()
+
+    def _not_compressed(self, error: Exception) -> None:
+        with self._changed:
+            self._error = self._error or error
+            if self._connection is not None:
+                self._connection.close()
             self._changed.notify_all()
 
     def wait_until_open(self, timeout_s: float) -> bool:
@@ -195,17 +231,44 @@ class Flow:
     def _clock_now(self) -> ClockOffset:
         return SHARED_CLOCK if self._clock is None else self._clock.best or _UNKNOWN_CLOCK
 
+    def _may_leave(self) -> bool:
+        """Whether a frame that is offered now would leave at once."""
+        return self._outbox.may_leave and self._is_free()
+
+    def _is_free(self) -> bool:
+        """Whether no frame is being compressed, and the network has room for the next as far as is known."""
+        return not self._encoding and (self._policy is Policy.LOSSLESS or self._spacing.may_follow(now_ns()))
+
     def _pump(self) -> None:
-        while self._connection is not None and (outgoing := self._outbox.take()) is not None:
+        while self._connection is not None and self._is_free() and (outgoing := self._outbox.take()) is not None:
             if self._outbox.unacknowledged == 1:
                 self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
-            self._connection.send(*self._message(outgoing))
+            if self._encoder is not None and self._encoder.takes(outgoing.payload):
+                self._encoding = True
+                done = partial(self._compressed, outgoing, self._connection)
+                self._encoder.start(outgoing.payload.owned(), done, self._not_compressed)
+            else:
+                self._send(self._connection, outgoing, outgoing.payload)
 
-    def _message(self, outgoing: Outgoing[FrameData]) -> tuple[pb.Frame, memoryview]:
-        frame = outgoing.payload if self._compress is None else self._compress(outgoing.payload)
+    def _send(
+        self, connection: Connection, outgoing: Outgoing[FrameData], frame: FrameData, compress_ns: int = 0
+    ) -> None:
+        sent = self._sent[outgoing.sequence] = _Sent(now_ns(), outgoing.payload.data.nbytes, compress_ns)
+        self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
+        connection.send(self._header(outgoing, frame, sent.at_ns), frame.data)
+
+    def _learn(self, sequence: int, sent: _Sent, received_ns: int, answered_ns: int, arrived_ns: int) -> None:
+        """Note what the answer to a frame says of the server's clock and of the network."""
+        if self._clock is not None:
+            self._clock.add(sent.at_ns, received_ns, answered_ns, arrived_ns)
+        self._spacing.answered(sequence, arrived_ns)
+        if self._encoder is not None:
+            passage = Passage(sent.compress_ns > 0, sent.pixel_bytes, sent.compress_ns, arrived_ns - sent.at_ns)
+            self._encoder.passed(passage, arrived_ns)
+
+    def _header(self, outgoing: Outgoing[FrameData], frame: FrameData, sent_ns: int) -> pb.Frame:
         client, clock = outgoing.counters, self._clock_now()
-        sent_ns = self._sent_ns[outgoing.sequence] = now_ns()
-        header = pb.Frame(
+        return pb.Frame(
             sequence=outgoing.sequence,
             captured_client_ns=frame.captured_ns,
             sent_client_ns=sent_ns,
@@ -218,4 +281,3 @@ class Flow:
             clock_offset_ns=clock.offset_ns,
             clock_uncertainty_ns=clock.uncertainty_ns,
         )
-        return header, frame.data

@@ -37,13 +37,18 @@ def size(data: bytes) -> tuple[int, int]:
     raise InvalidInputError(f"{_NOT_A_JPEG} that is complete: {len(data)} bytes and no start-of-frame segment")
 
 
+def is_possible() -> bool:
+    """Whether frames can be compressed here: whether the camera extra is installed."""
+    return importlib.util.find_spec("simplejpeg") is not None
+
+
 def require() -> None:
     """Check that frames can be compressed here.
 
     Raises:
         MissingExtraError: the camera extra is not installed.
     """
-    if importlib.util.find_spec("simplejpeg") is None:
+    if not is_possible():
         raise MissingExtraError("Sending frames as JPEG", "camera")
 
 

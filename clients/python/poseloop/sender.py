@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Literal, Self, get_args
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from poseloop import jpeg, local
 from poseloop.addresses import check_stream
 from poseloop.clock import ClockOffset, clock_id, now_ns
+from poseloop.encoder import Encoder, Encoding
 from poseloop.errors import InvalidInputError, MissingExtraError, ServerUnavailableError
 from poseloop.flow import Flow
 from poseloop.images import guess_format
@@ -25,7 +25,7 @@ from poseloop.types import Counters, Frame, ModelSpec, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData
 
-Encoding = Literal["raw", "jpeg"]
+log = logging.getLogger(__name__)
 
 _CLOSE_LIVE_S = 10.0
 
@@ -50,7 +50,8 @@ class SenderSettings:
         stream: its name, 1 to 64 of ``A-Z a-z 0-9 _ . -``; unique on the server while open.
         model: a loaded model's name; empty where the server has just one.
         policy: live (newest frame wins) or lossless (the source waits).
-        encoding: how frames travel: as they are, or as JPEG.
+        encoding: how frames travel: as they are, as JPEG, or as whichever of the two makes poses younger. Lossless
+            frames are never compressed by themselves, since what a pose says must not depend on the network.
         jpeg_quality: libjpeg's, 1 to 100.
         return_poses: whether the server answers with the poses themselves, beside publishing them.
         timeout_s: how long opening the stream may take.
@@ -113,9 +114,17 @@ class SenderSettings:
             max_frames_per_second=self.max_fps or 0.0,
         )
 
-    def compression(self) -> Callable[[FrameData], FrameData] | None:
-        """Return what is to be done to a frame before it leaves."""
-        return partial(FrameData.compressed, quality=self.jpeg_quality) if self.encoding == "jpeg" else None
+    def encoder(self) -> Encoder | None:
+        """Return what compresses frames before they leave; None where nothing ever does."""
+        if self.encoding == "raw" or (self.encoding == "auto" and self.policy is Policy.LOSSLESS):
+            return None
+        if self.encoding == "auto" and not jpeg.is_possible():
+            log.warning(
+                "stream %s: frames go raw whatever the network, since JPEG needs `pip install 'poseloop[camera]'`",
+                self.stream,
+            )
+            return None
+        return Encoder(self.stream, self.jpeg_quality, choose=self.encoding == "auto")
 
 
 class FrameSender:
@@ -133,7 +142,8 @@ class FrameSender:
     def __init__(self, settings: SenderSettings, address: str, listeners: Listeners) -> None:
         self._settings = settings
         self._policy = settings.policy
-        self._flow = Flow(settings.stream, self._policy, settings.compression())
+        self._encoder = settings.encoder()
+        self._flow = Flow(settings.stream, self._policy, self._encoder)
         self._link = Link(address, settings.opening(), self._flow, settings.reconnect_s, listeners, settings.transport)
         opened = False
         try:
@@ -163,6 +173,11 @@ class FrameSender:
     def transport(self) -> Transport:
         """How frames travel now: ``"grpc"`` or ``"local"``."""
         return self._link.transport
+
+    @property
+    def encoding(self) -> Literal["raw", "jpeg"]:
+        """What frames travel as now; with ``encoding="auto"`` that may change at any time."""
+        return "raw" if self._encoder is None else self._encoder.encoding
 
     @property
     def connected(self) -> bool:

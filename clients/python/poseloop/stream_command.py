@@ -14,10 +14,11 @@ from rich.text import Text
 
 from poseloop.addresses import DEFAULT_SERVER
 from poseloop.client import SenderOptions, connect
+from poseloop.encoder import Encoding
 from poseloop.link import Reconnection
 from poseloop.memory import keep_freed_memory
 from poseloop.output import JsonOption, console, until_told_to_stop, write_json
-from poseloop.sender import Encoding, FrameSender
+from poseloop.sender import FrameSender
 from poseloop.sources import Source, Speed, open_source
 from poseloop.transport import Transport
 from poseloop.types import Counters, Policy
@@ -26,8 +27,9 @@ from poseloop.types import Counters, Policy
 class StreamStatus:
     """The status line while frames are sent."""
 
-    def __init__(self, sender: FrameSender, source: Source) -> None:
+    def __init__(self, sender: FrameSender, source: Source, encode: Encoding) -> None:
         self._sender = sender
+        self._encode = encode
         self._source = source
         self._started_s = time.monotonic()
         self.reconnections: list[Reconnection] = []
@@ -42,9 +44,11 @@ class StreamStatus:
         counters = self._sender.counters
         rate = counters.sent / self.seconds if self.seconds > 0 else 0.0
         state = "" if self._sender.connected else "  server away, trying again"
+        encoding = f"as {self._sender.encoding}  " if self._encode == "auto" else ""
         return Text.assemble(
             (self._sender.stream, "bold"),
             f"  {self._source.description}  {rate:.1f} fps  sent {counters.sent}  published {counters.published}  ",
+            encoding,
             (f"dropped {counters.dropped}", "red" if counters.dropped else "dim"),
             (state, "bold yellow"),
         )
@@ -78,7 +82,7 @@ def stream(
     server: Annotated[str, typer.Option(help="The server's address.")] = DEFAULT_SERVER,
     model: Annotated[str, typer.Option(help="A loaded model's name; not needed where the server has one.")] = "",
     policy: Annotated[Policy, typer.Option(help="live: newest frame wins. lossless: the source waits.")] = Policy.LIVE,
-    encode: Annotated[Encoding, typer.Option(help="How frames travel.")] = "raw",
+    encode: Annotated[Encoding, typer.Option(help="How frames travel; auto: as what makes poses younger.")] = "raw",
     transport: Annotated[
         Transport,
         typer.Option(help="local: through shared memory, on the server's host. auto: where that can be."),
@@ -108,7 +112,7 @@ def stream(
         connect(server) as connection,
         connection.sender(name, model, policy, **options) as sender,
     ):
-        status = StreamStatus(sender, opened)
+        status = StreamStatus(sender, opened, encode)
         status.reconnections = reconnections
         errors = Console(stderr=True, highlight=False)
         with until_told_to_stop(), Live(status, console=errors, refresh_per_second=4, transient=True):

@@ -67,6 +67,8 @@ class FrameData:
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""
+        if isinstance(self.data.obj, bytes):  # nobody can overwrite those
+            return self
         return FrameData(memoryview(bytes(self.data)), self.width, self.height, self.format, self.captured_ns)
 
 
