@@ -33,5 +33,14 @@ def pose_document(pose: Pose) -> dict[str, Any]:
     }
 
 
+def without_nan(value: Any) -> Any:
+    """Return dictionaries and lists with None in place of each float that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return _finite(value) if isinstance(value, float) else value
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None

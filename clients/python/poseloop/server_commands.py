@@ -12,6 +12,8 @@ from rich.text import Text
 from poseloop.addresses import DEFAULT_SERVER
 from poseloop.client import connect
 from poseloop.output import JsonOption, console, write_json
+from poseloop.streams_history import PLACES, stream_document
+from poseloop.streams_view import NO_STREAM, watch_streams
 from poseloop.types import Counters, ModelInfo, StreamInfo
 
 ServerOption = Annotated[str, typer.Option("--server", help="The server's address.")]
@@ -122,13 +124,7 @@ def unload(
 
 def _dropped(counters: Counters) -> str:
     """Say how many frames were dropped, and at which places."""
-    places = {
-        "outbox": counters.dropped_outbox,
-        "connection": counters.lost_connection,
-        "rate": counters.dropped_rate,
-        "mailbox": counters.dropped_mailbox,
-        "failed": counters.failed,
-    }
+    places = {place: getattr(counters, counter) for place, counter in PLACES.items()}
     where = ", ".join(f"{place} {count}" for place, count in places.items() if count)
     return f"{counters.dropped} ({where})" if where else "0"
 
@@ -151,11 +147,18 @@ def _stream_table(streams: list[StreamInfo]) -> Table:
     return table
 
 
-def streams(server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False) -> None:
+def streams(
+    server: ServerOption = DEFAULT_SERVER,
+    watch: Annotated[bool, typer.Option("--watch", help="Show them live, until q or Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List the open streams of a server with their accounts and latencies."""
+    if watch:
+        watch_streams(server, as_json)
+        return
     with connect(server) as connection:
         opened = connection.streams()
     if as_json:
-        write_json([asdict(stream) for stream in opened])
+        write_json([stream_document(stream) for stream in opened])
     else:
-        console().print(_stream_table(opened) if opened else "no stream is open; `poseloop stream SOURCE` opens one")
+        console().print(_stream_table(opened) if opened else NO_STREAM)
