@@ -6,7 +6,6 @@ import hashlib
 import platform
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +30,10 @@ def clock_id() -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+# Two computers' clocks drift apart by no more than that: twice a common quartz's tolerance.
+_DRIFT = 50e-6
+
+
 @dataclass(frozen=True, slots=True)
 class ClockOffset:
     """An estimate of ``server clock - client clock``, wrong by no more than ``uncertainty_ns``."""
@@ -45,12 +48,15 @@ SHARED_CLOCK = ClockOffset(0, 0)
 class OffsetEstimator:
     """Estimates the offset of a server's clock from request-reply exchanges, as NTP's clock filter does (RFC 5905, 10).
 
-    Of the last ``window`` exchanges the one with the shortest round trip decides: the offset can't be wrong by more
-    than half of its round trip, however unequal the two ways are.
+    The exchange decides whose offset can be wrong by least: by half of its round trip, however unequal the two ways
+    are, and by what the clocks may have drifted apart since. On a slow network that is one from before frames filled
+    it, for minutes; a frame's own exchange would be wrong by half of the time that it takes there.
     """
 
-    def __init__(self, window: int = 64) -> None:
-        self._exchanges: deque[ClockOffset] = deque(maxlen=window)
+    def __init__(self) -> None:
+        self._chosen: ClockOffset | None = None
+        self._chosen_at_ns = 0
+        self._best: ClockOffset | None = None
 
     def add(self, sent_client_ns: int, received_ns: int, replied_ns: int, arrived_client_ns: int) -> None:
         """Add one exchange: sent and arrived on the client's clock, received and replied on the server's."""
@@ -58,9 +64,14 @@ class OffsetEstimator:
         if round_trip < 0:
             return
         offset = ((received_ns - sent_client_ns) + (replied_ns - arrived_client_ns)) // 2
-        self._exchanges.append(ClockOffset(offset, round_trip // 2 + 1))
+        heard = ClockOffset(offset, round_trip // 2 + 1)
+        if self._chosen is not None:
+            drift_ns = round(abs(arrived_client_ns - self._chosen_at_ns) * _DRIFT)
+            self._best = ClockOffset(self._chosen.offset_ns, self._chosen.uncertainty_ns + drift_ns)
+        if self._best is None or heard.uncertainty_ns <= self._best.uncertainty_ns:
+            self._chosen, self._chosen_at_ns, self._best = heard, arrived_client_ns, heard
 
     @property
     def best(self) -> ClockOffset | None:
-        """The exchange with the shortest round trip, or None before the first."""
-        return min(self._exchanges, key=lambda exchange: exchange.uncertainty_ns, default=None)
+        """The best estimate as of the last exchange, or None before the first."""
+        return self._best

@@ -20,7 +20,7 @@ from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
 from poseloop.outbox import Break, Outbox, Outgoing
 from poseloop.spacing import Spacing
 from poseloop.transport import Connection
-from poseloop.types import Counters, Policy
+from poseloop.types import Counters, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData
 
@@ -37,7 +37,9 @@ _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A frame on its way: when it left, its bytes before it was compressed, and what compressing took."""
+    """A frame on its way: when it left, its bytes before it was compressed (0 for a JPEG of the source's), and what
+    compressing took.
+    """
 
     at_ns: int
     pixel_bytes: int
@@ -233,7 +235,7 @@ class Flow:
 
     def _may_leave(self) -> bool:
         """Whether a frame that is offered now would leave at once."""
-        return self._outbox.may_leave and self._is_free()
+        return self._connection is not None and self._outbox.may_leave and self._is_free()
 
     def _is_free(self) -> bool:
         """Whether no frame is being compressed, and the network has room for the next as far as is known."""
@@ -253,7 +255,9 @@ class Flow:
     def _send(
         self, connection: Connection, outgoing: Outgoing[FrameData], frame: FrameData, compress_ns: int = 0
     ) -> None:
-        sent = self._sent[outgoing.sequence] = _Sent(now_ns(), outgoing.payload.data.nbytes, compress_ns)
+        source = outgoing.payload
+        pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.data.nbytes
+        sent = self._sent[outgoing.sequence] = _Sent(now_ns(), pixel_bytes, compress_ns)
         self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
         connection.send(self._header(outgoing, frame, sent.at_ns), frame.data)
 
@@ -262,7 +266,7 @@ class Flow:
         if self._clock is not None:
             self._clock.add(sent.at_ns, received_ns, answered_ns, arrived_ns)
         self._spacing.answered(sequence, arrived_ns)
-        if self._encoder is not None:
+        if self._encoder is not None and sent.pixel_bytes:
             passage = Passage(sent.compress_ns > 0, sent.pixel_bytes, sent.compress_ns, arrived_ns - sent.at_ns)
             self._encoder.passed(passage, arrived_ns)
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from poseloop.clock import OffsetEstimator
+
+MS = 1_000_000
+delays = st.integers(0, 500 * MS)
+
+
+@given(
+    exchanges=st.lists(st.tuples(delays, delays, delays, st.integers(0, 10**11)), min_size=1, max_size=100),
+    offset_ns=st.integers(-(10**15), 10**15),
+    drift=st.floats(-45e-6, 45e-6),
+)
+def test_the_error_is_never_more_than_the_uncertainty(
+    exchanges: list[tuple[int, int, int, int]], offset_ns: int, drift: float
+) -> None:
+    estimator = OffsetEstimator()
+    now_ns = 0
+
+    def server_clock(at_ns: int) -> int:
+        return at_ns + offset_ns + round(at_ns * drift)
+
+    for there_ns, busy_ns, back_ns, pause_ns in exchanges:
+        sent_ns, received_ns = now_ns, now_ns + there_ns
+        arrived_ns = received_ns + busy_ns + back_ns
+        estimator.add(sent_ns, server_clock(received_ns), server_clock(received_ns + busy_ns), arrived_ns)
+        best = estimator.best
+        # An exchange may be shorter than it was by what the clocks drift apart within it.
+        slack_ns = 100_000
+        if best is not None:
+            assert abs(best.offset_ns - (server_clock(arrived_ns) - arrived_ns)) <= best.uncertainty_ns + slack_ns
+        now_ns = arrived_ns + pause_ns
+
+
+def test_frames_that_are_long_under_way_do_not_displace_a_quick_exchange() -> None:
+    estimator = OffsetEstimator()
+    estimator.add(0, 1000 * MS, 1000 * MS, MS)
+    for k in range(1, 1000):
+        sent_ns = k * 100 * MS
+        estimator.add(sent_ns, 1000 * MS + sent_ns + 80 * MS, 1000 * MS + sent_ns + 80 * MS, sent_ns + 81 * MS)
+    assert estimator.best is not None
+    assert estimator.best.offset_ns == 1000 * MS - MS // 2
+    assert estimator.best.uncertainty_ns < 6 * MS
