@@ -96,6 +96,12 @@ def test_on_a_fast_link_no_frame_is_ever_compressed() -> None:
     assert not any(rig.sent)
 
 
+def test_a_busy_computer_is_not_taken_for_a_slow_link() -> None:
+    rig = Rig(bytes_per_s=1e9)
+    rig.film(600, jitter=[1.0, 8.0, 20.0, 8.0, 9.0])
+    assert not any(rig.sent)
+
+
 @settings(max_examples=60, deadline=None)
 @given(bytes_per_s=st.floats(3e5, 3e6))
 def test_trials_of_raw_frames_take_next_to_nothing_of_a_slow_link(bytes_per_s: float) -> None:
