@@ -258,8 +258,8 @@ class Flow:
         source = outgoing.payload
         pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.data.nbytes
         sent = self._sent[outgoing.sequence] = _Sent(now_ns(), pixel_bytes, compress_ns)
-        self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
         connection.send(self._header(outgoing, frame, sent.at_ns), frame.data)
+        self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
 
     def _learn(self, sequence: int, sent: _Sent, received_ns: int, answered_ns: int, arrived_ns: int) -> None:
         """Note what the answer to a frame says of the server's clock and of the network."""
