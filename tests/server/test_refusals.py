@@ -54,6 +54,7 @@ REFUSED_FRAMES = {
     "unknown format": (frame(5, IMAGE, format=77), "format"),
     "same sequence": (frame(4, IMAGE), "sequence"),
     "impossible time": (frame(5, IMAGE, captured_client_ns=2**63 - 1), "captured_client_ns"),
+    "impossible offset": (frame(5, IMAGE, clock_offset_ns=-(2**62)), "clock_offset_ns"),
     "second open": (opening("cam1"), "open"),
     "garbage": (b"\xff\xfe garbage", "message"),
 }

@@ -14,9 +14,10 @@ from poseloop_server.refusal import invalid
 from poseloop_server.stream import ClientAccount
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_LARGEST_TIME_NS = 2**62
 _LARGEST_PRIORITY = 100
 _SLOWEST_LIMIT, _FASTEST_LIMIT = 0.001, 1e6  # frames a second
+# A time and an offset that are both this large still add up to what the wire's int64 holds.
+_LARGEST_TIME_NS = 2**62 - 1
 
 
 def read_message(data: bytes) -> pb.FrameMessage:
