@@ -7,6 +7,7 @@ own; nothing here holds up the event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from functools import partial
 from types import TracebackType
@@ -355,15 +356,23 @@ class AsyncSubscription:
         return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 
     async def _drain(self) -> None:
-        while await self._socket.poll(0):
-            self._inbox.put(await self._socket.recv_multipart())
+        while await self._receive_one():
+            pass
 
     async def _take_in(self, deadline: float | None) -> bool:
         """Take in one message; false where none came before the deadline."""
+        while not await self._receive_one():
+            left_s = math.inf if deadline is None else deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return False
+            # Not a reception with a timeout: one that is cancelled may take its message with it.
+            await self._socket.poll(None if deadline is None else math.ceil(left_s * 1000))
+        return True
+
+    async def _receive_one(self) -> bool:
         try:
-            async with asyncio.timeout_at(deadline):
-                self._inbox.put(await self._socket.recv_multipart())
-        except TimeoutError:
+            self._inbox.put(await self._socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
             return False
         return True
 
