@@ -16,7 +16,9 @@ from poseloop.v1 import poseloop_pb2 as pb
 FATES = ["published", "dropped_outbox", "lost_connection", "dropped_rate", "dropped_mailbox", "failed"]
 
 
-def message(stream: str, sequence: int, counters: Counters, server: str = "a", session: int = 1) -> list[bytes]:
+def message(
+    stream: str, sequence: int, counters: Counters, server: str = "a", session: int = 1, captured_ns: int | None = None
+) -> list[bytes]:
     client = pb.ClientCounters(
         sent=counters.sent, dropped_outbox=counters.dropped_outbox, lost_connection=counters.lost_connection
     )
@@ -28,6 +30,7 @@ def message(stream: str, sequence: int, counters: Counters, server: str = "a", s
         keypoint_names=["snout"],
         server_id=server,
         session_id=session,
+        stamps=pb.Stamps(captured_client_ns=sequence if captured_ns is None else captured_ns),
         counters=pb.StreamCounters(
             client=client,
             published=counters.published,
@@ -109,7 +112,7 @@ def test_a_restart_is_told_with_its_numbers() -> None:
 def test_a_new_sender_begins_to_count_anew() -> None:
     inbox = PoseInbox("cam0", on_restart=lambda restart: None)
     inbox.put(message("cam0", 99, Counters(sent=100, published=100)))
-    inbox.put(message("cam0", 1, Counters(sent=2, published=1, dropped_outbox=1), session=2))
+    inbox.put(message("cam0", 1, Counters(sent=2, published=1, dropped_outbox=1), session=2, captured_ns=100))
     assert [pose.sequence for pose in (inbox.pop(), inbox.pop()) if pose] == [99, 1]
     assert inbox.restarts == [Restart("cam0", False, True, Losses(dropped_outbox=1))]
 
@@ -126,6 +129,30 @@ def test_frames_sent_again_after_a_break_are_given_once() -> None:
     assert sequences == [4, 5, 6]
     assert inbox.repeated == 1
     assert inbox.losses == Losses()
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_each_run_of_a_sender_that_sends_as_many_frames_is_given_in_full(count: int) -> None:
+    inbox = PoseInbox("cam0", on_restart=lambda restart: None)
+    given = []
+    for run in range(3):
+        for sequence in range(count):
+            account = Counters(sent=count, published=sequence + 1)  # the window let all of them leave at once
+            inbox.put(message("cam0", sequence, account, session=run, captured_ns=1000 * run + sequence))
+        while (pose := inbox.pop()) is not None:
+            given.append(pose.sequence)
+    assert given == list(range(count)) * 3
+    assert inbox.repeated == 0
+    assert inbox.losses == Losses()
+    assert [restart.sender_restarted for restart in inbox.restarts] == [True, True]
+
+
+def test_a_new_sender_whose_first_poses_are_missed_is_not_taken_for_the_old_one() -> None:
+    inbox = PoseInbox("cam0", on_restart=lambda restart: None)
+    inbox.put(message("cam0", 4, Counters(sent=5, published=5), captured_ns=10))
+    inbox.put(message("cam0", 4, Counters(sent=5, published=5), session=2, captured_ns=20))
+    assert [pose.stamps.captured_client_ns for pose in (inbox.pop(), inbox.pop()) if pose] == [10, 20]
+    assert inbox.restarts == [Restart("cam0", False, True, Losses(missed=4))]
 
 
 def test_topics_are_compared_as_a_whole() -> None:

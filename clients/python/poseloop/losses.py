@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poseloop.types import Counters, Pose
 
@@ -95,9 +95,15 @@ class _Seen:
     """What is kept of the last pose."""
 
     sequence: int
+    captured_client_ns: int
     server_id: str
     session_id: int
     counters: Counters
+
+    @classmethod
+    def of(cls, pose: Pose) -> _Seen:
+        stamps = pose.stamps
+        return cls(pose.sequence, stamps.captured_client_ns, pose.server_id, pose.session_id, pose.counters)
 
 
 class StreamLedger:
@@ -119,14 +125,15 @@ class StreamLedger:
         """Account for the frames between the last pose and this one; a restart is returned when there was one."""
         last, skipped = self._last, self._skipped
         self._skipped = 0
-        self._last = _Seen(pose.sequence, pose.server_id, pose.session_id, pose.counters)
+        self._last = _Seen.of(pose)
         self.received += 1
         if last is None:
             return None
         if (pose.server_id, pose.session_id) == (last.server_id, last.session_id):
             self.losses += _between(last.counters, pose.counters, skipped)
             return None
-        sender_restarted = pose.counters.sent < last.counters.sent
+        # `repeats` said no, so a sequence that does not rise is another sender's.
+        sender_restarted = pose.counters.sent < last.counters.sent or pose.sequence <= last.sequence
         losses = _across(last, pose, skipped, sender_restarted)
         self.losses += losses
         return Restart(self._stream, pose.server_id != last.server_id, sender_restarted, losses)
@@ -134,11 +141,19 @@ class StreamLedger:
     def repeats(self, pose: Pose) -> bool:
         """Whether this pose is of a frame that already had one: a lossless frame that was sent again after a break."""
         last = self._last
-        if last is None or pose.counters.sent < last.counters.sent or pose.sequence > last.sequence:
+        if last is None or pose.counters.sent < last.counters.sent or not _is_of_no_later_frame(pose, last):
             return False
         self.repeated += 1
-        self._last = _Seen(last.sequence, pose.server_id, pose.session_id, pose.counters)
+        self._last = replace(last, server_id=pose.server_id, session_id=pose.session_id, counters=pose.counters)
         return True
+
+
+def _is_of_no_later_frame(pose: Pose, last: _Seen) -> bool:
+    # A new sender numbers its frames from 0 again, but it captures them later.
+    captured_ns = pose.stamps.captured_client_ns
+    if pose.sequence == last.sequence:
+        return captured_ns == last.captured_client_ns
+    return pose.sequence < last.sequence and captured_ns <= last.captured_client_ns
 
 
 def _between(before: Counters, after: Counters, skipped: int) -> Losses:
