@@ -111,6 +111,7 @@ class Server:
             _require_known_names(self.settings, {name or path.stem for name, path in models})
             for name, path in models:
                 await self.registry.load(path, name)
+            self._frames.ready = True
         except BaseException:
             await self.stop()
             raise

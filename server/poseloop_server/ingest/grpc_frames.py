@@ -35,6 +35,7 @@ from poseloop_server.stream_table import StreamTable
 _log = logging.getLogger(__name__)
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in its type stubs
 _MAX_WAITING_REPLIES = 4096
+_STARTING = "the server is starting and has not loaded all of its models; connect again when its health is SERVING."
 _STOPPING = "the server is shutting down; connect again when it is back."
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -130,6 +131,10 @@ class GrpcFrames:
         table: where streams are known by name.
         events: told of opened and closed streams.
         server_id: of this run of the server.
+
+    Attributes:
+        ready: every model that the server was started with is loaded; until then no stream is opened, since the model
+            that it names, or a second one where it names none, may be about to come.
     """
 
     def __init__(
@@ -140,6 +145,7 @@ class GrpcFrames:
         self._table = table
         self._events = events
         self._server_id = server_id
+        self.ready = False
         self._stopping = False
         self._readers: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -189,6 +195,8 @@ class GrpcFrames:
         request = read_open(first)
         if self._stopping:
             raise unavailable(_STOPPING)
+        if not self.ready:
+            raise unavailable(_STARTING)
         policy = POLICY_FROM_WIRE.get(request.policy, Policy.LIVE)
         window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         session_id = self._table.next_session_id()
