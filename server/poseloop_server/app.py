@@ -49,6 +49,9 @@ from poseloop_server.stream_table import StreamTable
 _log = logging.getLogger(__name__)
 _STATUS_INTERVAL_S = 1.0
 _SWITCH_INTERVAL_S = 0.00002
+_KEEPALIVE_TIME_MS = 10_000
+# Long, since on a slow link the answer to a ping stands behind frames.
+_KEEPALIVE_TIMEOUT_MS = 20_000
 # Generated code carries no types.
 _add_model_service: Callable[..., None] = rpc.add_ModelServiceServicer_to_server
 _add_stream_service: Callable[..., None] = rpc.add_StreamServiceServicer_to_server
@@ -260,8 +263,12 @@ def _grpc_options(settings: Settings) -> list[tuple[str, int]]:
         # Two servers at one port would share its streams at random.
         ("grpc.so_reuseport", 0),
         # A client whose machine vanished without a word is noticed within half a minute, and its stream's name freed.
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        # The same again: gRPC 1.85 waits for this one, a minute unless set, after a ping of its keep-alive.
+        ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        # Pings go on however long a stream is idle; gRPC would stop after two.
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
 

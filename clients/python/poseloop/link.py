@@ -28,8 +28,8 @@ from poseloop.v1 import poseloop_pb2 as pb
 log = logging.getLogger(__name__)
 
 # The server may take a session that broke, or whose program was just ended, for alive a little longer, and refuse a
-# second one of its name.
-_LINGER_AFTER_BREAK_S = 15.0
+# second one of its name: for half a minute where its network died without a word (the server's keep-alive).
+_LINGER_AFTER_BREAK_S = 45.0
 _LINGER_AT_FIRST_S = 1.0
 
 
