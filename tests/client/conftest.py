@@ -31,6 +31,11 @@ class ServerProcess:
         self.address = f"127.0.0.1:{ports['port']}"
         self.endpoint = f"tcp://127.0.0.1:{ports['publish_port']}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

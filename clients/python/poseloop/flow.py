@@ -7,6 +7,7 @@ for a frame to leave, sends it.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # A server answers a live frame when it arrives and a lossless one when it is published. One that answers nothing for
 # this long, with frames in flight, is gone without a word: a pulled cable, a host that stopped.
 _SILENCE_NS = {Policy.LIVE: 10_000_000_000, Policy.LOSSLESS: 60_000_000_000}
+# How often who waits for the server looks whether it is silent.
+_LOOK_S = 1.0
 # Long enough for another thread to wake up.
 _REST_S = 0.0002
 # Before the first exchange nothing is known of another machine's clock.
@@ -106,7 +109,7 @@ class Flow:
         with self._changed:
             self._check()
             while not self._outbox.has_room:
-                self._changed.wait(1.0)
+                self._changed.wait(_LOOK_S)
                 self._check()
             if self._policy is Policy.LOSSLESS or not self._may_leave():
                 frame = frame.owned()  # it is still needed after the source has its buffer back
@@ -202,7 +205,10 @@ class Flow:
             self._closing = True
             self._finish_if_done()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._ended, timeout_s)
+            deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+            while not self._ended and (left_s := deadline_s - time.monotonic()) > 0:
+                self._changed.wait(min(left_s, _LOOK_S))
+                self._check_silence()
             return self._error
 
     def wait_while_open(self, seconds: float) -> None:
@@ -220,8 +226,12 @@ class Flow:
             raise self._error
         if self._closing or self._ended:
             raise InvalidInputError(f"the sender of stream {self._stream!r} is closed; open a new one")
+        self._check_silence()
+
+    def _check_silence(self) -> None:
         silent_ns = now_ns() - self._last_answer_ns
-        if self._connection is not None and self._outbox.unacknowledged and silent_ns > _SILENCE_NS[self._policy]:
+        is_asked = self._outbox.unacknowledged or self._closing
+        if self._connection is not None and is_asked and silent_ns > _SILENCE_NS[self._policy]:
             log.warning("stream %s: the server answers nothing for %.0f s", self._stream, silent_ns / 1e9)
             connection, self._connection = self._connection, None
             connection.close()
@@ -229,6 +239,7 @@ class Flow:
     def _finish_if_done(self) -> None:
         if self._closing and self._connection is not None and self._outbox.idle:
             self._connection.finish()
+            self._last_answer_ns = now_ns()  # as for a frame: from here on the server has to answer
 
     def _clock_now(self) -> ClockOffset:
         return SHARED_CLOCK if self._clock is None else self._clock.best or _UNKNOWN_CLOCK

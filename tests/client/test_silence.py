@@ -1,0 +1,51 @@
+"""A server that is connected and answers nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import poseloop
+import pytest
+from poseloop import flow
+from poseloop.types import Policy
+
+IMAGE = np.zeros((48, 64), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def silence_is_noticed_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_SILENCE_NS", dict.fromkeys(Policy, 300_000_000))
+
+
+def test_closing_a_lossless_stream_notices_that_the_server_is_silent(make_server: Callable[..., Any]) -> None:
+    server = make_server("--inference-ms", "1e9")
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(
+            "cam0", policy="lossless", reconnect_s=0.3, on_reconnect=lambda reconnection: server.kill()
+        )
+        sender.send(IMAGE)
+        with pytest.raises(poseloop.ServerUnavailableError, match="did not come back"):
+            sender.close(timeout_s=15)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't stop a process")
+def test_closing_an_idle_lossless_stream_ends_though_the_server_is_stopped(
+    make_server: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    server = make_server()
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless")
+        sender.send(IMAGE)
+        wait_until(lambda: sender.counters.in_flight == 0)
+        os.kill(server.pid, signal.SIGSTOP)
+        closing = ThreadPoolExecutor(1).submit(sender.close)
+        try:
+            assert closing.result(timeout=15).published == 1
+        finally:
+            server.kill()
