@@ -185,6 +185,11 @@ def test_what_is_no_pose_is_said_so(payload: bytes) -> None:
         inbox.pop()
 
 
+def test_what_is_no_status_is_said_so() -> None:
+    with pytest.raises(InvalidInputError, match="no status"):
+        PoseInbox("cam0").put([b"status", b'{"kind": "status"}'])
+
+
 def test_messages_of_other_shapes_are_left_alone() -> None:
     inbox = PoseInbox()
     for parts in ([b"pose/cam0"], [b"event/cam0", b"x"], [b"a", b"b", b"c"], []):

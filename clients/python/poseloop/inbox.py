@@ -50,10 +50,13 @@ class PoseInbox:
 
         ZeroMQ compares topics by their beginning, so that who asks for ``pose/cam1`` gets ``pose/cam10`` too; here they
         are compared as a whole.
+
+        Raises:
+            InvalidInputError: what arrived is no status.
         """
         match list(parts):
             case [topic, payload] if topic == STATUS_TOPIC.encode():
-                self.status = pb.ServerStatus.FromString(payload)
+                self.status = _parse_status(payload)
             case [topic, payload] if self._wants(topic):
                 if self._latest:
                     self._forget_older(topic)
@@ -110,6 +113,17 @@ def _parse(payload: bytes) -> Pose:
     try:
         return pose_from_wire(pb.Pose.FromString(payload))
     except (DecodeError, ValueError):
-        raise InvalidInputError(
-            "What arrives is no pose in protobuf; is the endpoint the server's JSON one, or another program's?"
-        ) from None
+        raise _no_protobuf("pose") from None
+
+
+def _parse_status(payload: bytes) -> pb.ServerStatus:
+    try:
+        return pb.ServerStatus.FromString(payload)
+    except DecodeError:
+        raise _no_protobuf("status") from None
+
+
+def _no_protobuf(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"What arrives is no {what} in protobuf; is the endpoint the server's JSON one, or another program's?"
+    )
