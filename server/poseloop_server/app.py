@@ -251,10 +251,29 @@ def tune_process() -> None:
 
 
 def announce(announcement: Announcement, file: Path) -> None:
-    """Write where the server can be reached as JSON, in one step, so that a reader sees all or nothing."""
+    """Write where the server can be reached as JSON, in one step, so that a reader sees all or nothing.
+
+    Raises:
+        InvalidInputError: the file can't be written.
+    """
     unfinished = file.with_name(f"{file.name}.{announcement.pid}")
-    unfinished.write_text(json.dumps(asdict(announcement), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    try:
+        unfinished.write_text(json.dumps(asdict(announcement), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        raise InvalidInputError(f"--announce {file} can't be written: {error.strerror}") from None
+
+
+def require_announceable(file: Path) -> None:
+    """Check what can be known before the announcement is there to be written.
+
+    Raises:
+        InvalidInputError: the file's folder is not there, or the file is one itself.
+    """
+    if not file.parent.is_dir():
+        raise InvalidInputError(f"--announce {file}: the folder {file.parent} is not there; make it first")
+    if file.is_dir():
+        raise InvalidInputError(f"--announce {file} is a folder; name a file")
 
 
 def _grpc_options(settings: Settings) -> list[tuple[str, int]]:

@@ -45,8 +45,10 @@ def serve(config: Path | None, flags: dict[str, object]) -> None:
 
 async def _serve_until_told(settings: Settings, console: Console) -> None:
     from poseloop_server import realtime
-    from poseloop_server.app import Server, announce, tune_process
+    from poseloop_server.app import Server, announce, require_announceable, tune_process
 
+    if settings.announce is not None:
+        require_announceable(settings.announce)  # before the models are loaded, which may take minutes
     told_to_stop = asyncio.Event()
     _on_signal(told_to_stop)
     server = Server(settings)

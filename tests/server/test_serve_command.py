@@ -139,6 +139,8 @@ def test_real_time_and_locked_memory_are_there_once_it_is_ready(start, spot_mode
         (["--provider-options", "spining=true", "--model", "{model}"], "did you mean 'spinning'"),
         (["--threads", "many", "--model", "{model}"], "threads"),
         (["--config", "nowhere.yaml"], "nowhere.yaml can't be read"),
+        (["--announce", "nowhere/server.json", "--model", "unread.onnx"], "folder nowhere is not there"),
+        (["--announce", "/", "--model", "unread.onnx"], "name a file"),
     ],
 )
 def test_what_a_user_got_wrong_is_one_sentence(arguments: list[str], said: str, spot_model: Path) -> None:
