@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import uuid
 from dataclasses import dataclass, field
 
@@ -155,8 +156,12 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
         return pb.UnloadModelResponse()
 
     async def ListStreams(self, request, context):  # noqa: N802
+        # As the real server tells them: NaN while there is no pose.
+        ages = pb.Percentiles(**dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "max_ms"), math.nan))
         streams = [
-            pb.StreamInfo(name=name, model=SPEC.name, policy=session.opening.policy, counters=session.counters)
+            pb.StreamInfo(
+                name=name, model=SPEC.name, policy=session.opening.policy, counters=session.counters, age=ages
+            )
             for name, session in self.sessions.items()
         ]
         return pb.ListStreamsResponse(server_id=self.server_id, time_ns=self.now(), streams=streams)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from poseloop.client import connect
 from poseloop.documents import pose_document
 from poseloop.messages import pose_from_wire
 from poseloop.v1 import poseloop_pb2 as pb
@@ -18,8 +19,10 @@ from poseloop.v1 import poseloop_pb2 as pb
 PROGRAM = [sys.executable, "-m", "poseloop.cli"]
 
 
-def poseloop(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
+def poseloop(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    encoding = variables.get("PYTHONIOENCODING", "utf-8")
+    environment = {**os.environ, **variables}
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, encoding=encoding, timeout=60, env=environment)
 
 
 @pytest.fixture
@@ -138,6 +141,20 @@ def test_doctor(server: Any, unused_address: str) -> None:
     failed = poseloop("doctor", "--server", unused_address)
     assert failed.returncode == 1
     assert "does not answer" in failed.stdout
+
+
+def test_doctor_writes_to_a_file_whose_encoding_has_no_check_mark(server: Any) -> None:
+    report = poseloop("doctor", "--server", server.address, PYTHONIOENCODING="cp1252")
+    assert report.returncode == 0
+    assert "python" in report.stdout
+    assert report.stderr == ""
+
+
+def test_what_is_not_known_of_a_stream_is_null(server: Any) -> None:
+    with connect(server.address) as connection, connection.sender("idle"):
+        listed = poseloop("streams", "--server", server.address, "--json")
+    assert listed.returncode == 0
+    assert [stream["age"]["p50"] for stream in json.loads(listed.stdout)] == [None]
 
 
 def test_documents_are_those_of_the_server() -> None:

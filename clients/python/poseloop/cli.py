@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import entry_points
 
@@ -55,8 +56,16 @@ def load_commands() -> None:
             entry.load()(app)
 
 
+def _write_what_the_encoding_has() -> None:
+    """Let a character that the output's encoding lacks become a question mark; Windows' has no check mark in a file."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run the program; an error that poseloop raises on purpose is one sentence on stderr and exit status 1."""
+    _write_what_the_encoding_has()
     load_commands()
     try:
         app()

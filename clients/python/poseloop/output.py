@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -21,9 +22,20 @@ def console() -> Console:
 
 
 def write_json(document: Any) -> None:
-    """Write one JSON document on a line of its own, at once."""
-    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+    """Write one JSON document on a line of its own, at once; NaN, which JSON lacks, as null."""
+    sys.stdout.write(json.dumps(_finite(document), allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_finite(part) for part in value]
+    return value
 
 
 @contextmanager
