@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -49,3 +50,26 @@ def test_closing_an_idle_lossless_stream_ends_though_the_server_is_stopped(
             assert closing.result(timeout=15).published == 1
         finally:
             server.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't stop a process")
+def test_a_frame_that_is_sent_as_silence_is_noticed_keeps_its_pixels(
+    make_server: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    server = make_server()
+    image = IMAGE.copy()
+    means: list[float] = []
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", on_pose=lambda pose: means.append(pose["mean"].x)) as sender,
+    ):
+        os.kill(server.pid, signal.SIGSTOP)
+        sender.send(image)
+        time.sleep(0.4)  # the silence itself
+        image[:] = 2
+        sender.send(image)
+        image[:] = 99  # its memory may be used again
+        server.kill()
+        server.start()
+        wait_until(lambda: bool(means))
+    assert means == [2.0]
