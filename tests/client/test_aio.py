@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import poseloop
 import pytest
 from poseloop import aio
+from poseloop.sender import FrameSender
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -103,6 +107,30 @@ def test_errors_are_the_same(server: Any, unused_address: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_the_sources_error_comes_after_every_pose(make_server: Any, asynchronous: bool) -> None:
+    slow = make_server("--inference-ms", "5")
+
+    async def breaking() -> AsyncIterator[np.ndarray]:
+        for image in images(10):
+            yield image
+        raise OSError("the camera is on fire")
+
+    def breaking_too() -> Iterator[np.ndarray]:
+        yield from images(10)
+        raise OSError("the camera is on fire")
+
+    async def main() -> None:
+        async with aio.connect(slow.address) as connection:
+            frames = breaking() if asynchronous else breaking_too()
+            tracking = connection.track(frames, "cam0", policy="lossless")
+            assert [(await anext(tracking)).sequence for _ in range(10)] == list(range(10))
+            with pytest.raises(OSError, match="on fire"):
+                await anext(tracking)
+
+    asyncio.run(main())
+
+
 def test_leaving_the_loop_early(server: Any) -> None:
     async def main() -> None:
         async with aio.connect(server.address) as connection:
@@ -114,3 +142,129 @@ def test_leaving_the_loop_early(server: Any) -> None:
                 await anext(tracking)
 
     asyncio.run(main())
+
+
+class HeldUp:
+    """Opening a stream waits until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.let_go, self.opened = threading.Event(), threading.Event()
+        held_up = self
+
+        class Late(FrameSender):
+            def __init__(self, *arguments: Any) -> None:
+                assert held_up.let_go.wait(30)
+                super().__init__(*arguments)
+                held_up.opened.set()
+
+        monkeypatch.setattr("poseloop.client.FrameSender", Late)
+
+
+async def no_stream_is_open(connection: aio.AsyncServer) -> None:
+    async with asyncio.timeout(20):
+        while await connection.streams():
+            await asyncio.sleep(0.005)
+
+
+def test_a_sender_that_nobody_waits_for_any_more_is_not_left_behind(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_up = HeldUp(monkeypatch)
+
+    async def main() -> None:
+        async with aio.connect(server.address) as connection:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.sender("cam0"), 0.02)
+            held_up.let_go.set()
+            assert await asyncio.to_thread(held_up.opened.wait, 20)
+            await no_stream_is_open(connection)
+
+    asyncio.run(main())
+
+
+def test_a_tracking_that_is_closed_while_it_opens_is_not_left_behind(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_up = HeldUp(monkeypatch)
+
+    async def main() -> None:
+        async with aio.connect(server.address) as connection:
+            tracking = connection.track(camera(10**6), "cam0")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(tracking), 0.02)
+            await tracking.close()
+            held_up.let_go.set()
+            assert await asyncio.to_thread(held_up.opened.wait, 20)
+            await no_stream_is_open(connection)
+            with pytest.raises(StopAsyncIteration):
+                await anext(tracking)
+
+    asyncio.run(main())
+
+
+def test_waiting_for_a_pose_with_a_timeout_may_be_repeated(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_up = HeldUp(monkeypatch)
+
+    async def main() -> None:
+        more = asyncio.Event()
+
+        async def stalling() -> AsyncIterator[np.ndarray]:
+            yield images(1)[0]
+            await more.wait()
+            yield images(1)[0]
+
+        async with aio.connect(server.address) as connection, connection.track(stalling(), "cam0") as tracking:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(tracking), 0.02)
+            held_up.let_go.set()
+            assert (await anext(tracking)).sequence == 0
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(tracking), 0.02)
+            more.set()
+            assert [pose.sequence async for pose in tracking] == [1]
+
+    asyncio.run(main())
+
+
+def test_a_tracking_whose_task_is_cancelled_ends(server: Any) -> None:
+    async def main() -> None:
+        async with aio.connect(server.address) as connection:
+            runs = asyncio.Event()
+
+            async def follow() -> None:
+                async for _ in connection.track(camera(10**6), "cam0"):
+                    runs.set()
+
+            following = asyncio.create_task(follow())
+            await runs.wait()
+            following.cancel()
+            await asyncio.wait({following})
+            del following
+            gc.collect()
+            await no_stream_is_open(connection)
+
+    asyncio.run(main())
+
+
+def test_sources_that_stall_hold_nothing_else_up(server: Any) -> None:
+    let_go = threading.Event()
+
+    def stalling() -> Iterator[np.ndarray]:
+        yield images(1)[0]
+        let_go.wait(60)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        async with aio.connect(server.address) as connection:
+            trackings = [connection.track(stalling(), f"cam{number}") for number in range(3)]
+            for tracking in trackings:
+                await anext(tracking)
+            async with asyncio.timeout(20):
+                for tracking in trackings:
+                    await tracking.close()
+                await no_stream_is_open(connection)
+
+    try:
+        asyncio.run(main())
+    finally:
+        let_go.set()

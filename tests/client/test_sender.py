@@ -208,6 +208,20 @@ def test_what_the_source_raises_reaches_the_reader(server: Any) -> None:
         connection.sender("cam0").close()
 
 
+def test_the_sources_error_comes_after_every_pose(make_server: Callable[..., Any]) -> None:
+    slow = make_server("--inference-ms", "5")
+
+    def breaking() -> Any:
+        yield from [image(0)] * 10
+        raise OSError("the camera is on fire")
+
+    with poseloop.connect(slow.address) as connection:
+        tracking = connection.track(breaking(), "cam0", policy="lossless")
+        assert [next(tracking).sequence for _ in range(10)] == list(range(10))
+        with pytest.raises(OSError, match="on fire"):
+            next(tracking)
+
+
 def test_leaving_the_loop_early_frees_the_name(server: Any, wait_until: Callable[..., None]) -> None:
     with poseloop.connect(server.address) as connection:
         with connection.track((image(k) for k in range(10**6)), "early") as tracking:

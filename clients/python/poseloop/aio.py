@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+import threading
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -25,7 +27,7 @@ from poseloop.inbox import PoseInbox
 from poseloop.losses import Losses, Restart
 from poseloop.sender import FrameSender, parse_policy
 from poseloop.subscriber import log_restart, no_pose, nobody_publishes, set_up_socket
-from poseloop.tracking import Image, PoseQueue
+from poseloop.tracking import Image, PoseQueue, feed
 from poseloop.types import Counters, Frame, ModelInfo, ModelSpec, Policy, Pose, StreamInfo
 
 __all__ = ["AsyncFrameSender", "AsyncServer", "AsyncSubscription", "AsyncTracking", "connect", "subscribe"]
@@ -82,20 +84,24 @@ class AsyncFrameSender:
 class AsyncTracking:
     """The poses of frames that are being sent: an asynchronous iterator and context manager; see `poseloop.Tracking`.
 
-    The stream is opened when the first pose is asked for.
+    The stream is opened when the first pose is asked for. A wait for a pose may be cancelled, by a timeout for example,
+    and repeated.
     """
 
-    def __init__(self, open_sender: Callable[[PoseQueue], Awaitable[FrameSender]], frames: Frames, policy: Policy):
+    def __init__(self, open_sender: Callable[[PoseQueue], FrameSender], frames: Frames, policy: Policy):
+        self._opening: _Opening | None = None
+        self._closed = False
         self._changed = asyncio.Event()
         loop, changed = asyncio.get_running_loop(), self._changed
 
         def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(changed.set)
 
         self._poses = PoseQueue(policy, on_change=wake)
         self._open_sender = open_sender
         self._frames = frames
-        self._sender: AsyncFrameSender | None = None
+        self._sender: FrameSender | None = None
         self._feeding: asyncio.Task[None] | None = None
 
     @property
@@ -115,9 +121,8 @@ class AsyncTracking:
     async def __anext__(self) -> Pose:
         """Return the next pose; raises what `poseloop.Tracking` raises."""
         try:
-            if self._feeding is None:
-                self._sender = AsyncFrameSender(await self._open_sender(self._poses))
-                self._feeding = asyncio.create_task(self._feed(self._sender))
+            if self._feeding is None and not self._closed:
+                await self._open()
             while True:
                 self._changed.clear()
                 if (pose := self._poses.take()) is not None:
@@ -126,18 +131,33 @@ class AsyncTracking:
         except StopIteration:
             await self.close()
             raise StopAsyncIteration from None
-        except BaseException:
+        except Exception:  # not a cancellation: who waits for a pose with a timeout may ask again
             await self.close()
             raise
 
+    async def _open(self) -> None:
+        if self._opening is None:
+            self._opening = _Opening(partial(self._open_sender, self._poses))
+        self._sender = await self._opening.sender()
+        self._feeding = asyncio.create_task(_feed(self._frames, self._sender, self._poses))
+
     async def close(self) -> None:
         """Stop sending; what is in flight is not waited for."""
+        self._closed = True
         self._poses.abandon()
         if self._sender is not None:
-            await self._sender.abort()
+            await asyncio.to_thread(self._sender.abort)
+        elif self._opening is not None:
+            self._opening.give_up()
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)
+
+    def __del__(self) -> None:
+        """End the stream of an iteration that was cancelled and that nobody can take up again."""
+        if self._opening is not None and not self._closed:
+            self._poses.abandon()
+            self._opening.give_up()
 
     async def __aenter__(self) -> Self:
         """Return the tracking."""
@@ -149,26 +169,56 @@ class AsyncTracking:
         """Stop sending."""
         await self.close()
 
-    async def _feed(self, sender: AsyncFrameSender) -> None:
-        try:
-            async for frame in _each(self._frames):
-                await sender.send(frame)
-            await sender.close()
-        except Exception as error:  # it has to reach whoever iterates
-            self._poses.finish(error)
-        else:
-            self._poses.finish()
+
+class _Opening:
+    """A stream that is being opened, on a thread; once nobody wants it any more, it is dropped when it is open."""
+
+    def __init__(self, open_sender: Callable[[], FrameSender]) -> None:
+        self._open_sender = open_sender
+        self._lock = threading.Lock()
+        self._opened: FrameSender | None = None
+        self._unwanted = False
+        self._task = asyncio.create_task(asyncio.to_thread(self._run))
+
+    async def sender(self) -> FrameSender:
+        """Wait for the stream; may be cancelled, and called again."""
+        return await asyncio.shield(self._task)
+
+    def give_up(self) -> None:
+        """Drop the stream, at once or when it is open; does not wait."""
+        with self._lock:
+            self._unwanted = True
+        if self._opened is not None:
+            threading.Thread(target=self._opened.abort, daemon=True).start()
+
+    def _run(self) -> FrameSender:
+        sender = self._open_sender()
+        with self._lock:
+            self._opened = sender
+        if self._unwanted:
+            sender.abort()
+        return sender
 
 
-async def _each(frames: Frames) -> AsyncIterator[Image]:
-    if isinstance(frames, AsyncIterable):
-        async for frame in frames:
-            yield frame
+async def _feed(frames: Frames, sender: FrameSender, poses: PoseQueue) -> None:
+    """Send the frames of a source; an iterable that is not asynchronous may wait for a camera, on its own thread."""
+    if not isinstance(frames, AsyncIterable):
+        threading.Thread(
+            target=feed, args=(frames, sender, poses), name=f"poseloop-frames-{sender.stream}", daemon=True
+        ).start()
         return
-    # An iterable that is not asynchronous may wait for a camera.
-    iterator = iter(frames)
-    while (next_frame := await asyncio.to_thread(next, iterator, None)) is not None:
-        yield next_frame
+    error: Exception | None = None
+    sending = AsyncFrameSender(sender)
+    try:
+        async for frame in frames:
+            await sending.send(frame)
+    except Exception as raised:  # it has to reach whoever iterates
+        error = raised
+    try:
+        await sending.close()  # before the error: it comes after every pose
+    except Exception as raised:
+        error = error or raised
+    poses.finish(error)
 
 
 class AsyncServer:
@@ -182,7 +232,12 @@ class AsyncServer:
         self, stream: str, model: str = "", policy: Policy | str = Policy.LIVE, **options: Unpack[SenderOptions]
     ) -> AsyncFrameSender:
         """Open a stream to send frames; callbacks among the options run on a thread of the sender's."""
-        return AsyncFrameSender(await asyncio.to_thread(partial(self._server.sender, stream, model, policy, **options)))
+        opening = _Opening(partial(self._server.sender, stream, model, policy, **options))
+        try:
+            return AsyncFrameSender(await opening.sender())
+        except asyncio.CancelledError:
+            opening.give_up()
+            raise
 
     def track(
         self,
@@ -194,9 +249,8 @@ class AsyncServer:
     ) -> AsyncTracking:
         """Send frames, from an iterable that may be asynchronous, and iterate over their poses."""
 
-        async def open_sender(poses: PoseQueue) -> FrameSender:
-            sender = partial(self._server.sender, stream, model, policy, **options)
-            return await asyncio.to_thread(partial(sender, on_pose=poses.put, on_end=poses.fail))
+        def open_sender(poses: PoseQueue) -> FrameSender:
+            return self._server.sender(stream, model, policy, **options, on_pose=poses.put, on_end=poses.fail)
 
         return AsyncTracking(open_sender, frames, parse_policy(policy))
 

@@ -37,6 +37,11 @@ class PoseQueue:
         self._error: BaseException | None = None
         self.passed_over = 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether no more poses will come, or nobody wants them."""
+        return self._finished
+
     def put(self, pose: Pose) -> None:
         """Add a pose, unless its frame already had one: a frame that was sent again after a break may have two."""
         with self._changed:
@@ -114,9 +119,9 @@ class Tracking:
     def __init__(self, sender: FrameSender, poses: PoseQueue, frames: Iterable[Image]) -> None:
         self._sender = sender
         self._poses = poses
-        self._frames = frames
-        self._stopped = False
-        self._thread = threading.Thread(target=self._feed, name=f"poseloop-frames-{sender.stream}", daemon=True)
+        self._thread = threading.Thread(
+            target=feed, args=(frames, sender, poses), name=f"poseloop-frames-{sender.stream}", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -156,7 +161,6 @@ class Tracking:
 
     def close(self) -> None:
         """Stop sending; what is in flight is not waited for."""
-        self._stopped = True
         self._poses.abandon()
         self._sender.abort()
 
@@ -170,15 +174,19 @@ class Tracking:
         """Stop sending."""
         self.close()
 
-    def _feed(self) -> None:
-        try:
-            for frame in self._frames:
-                if self._stopped:
-                    break
-                self._sender.send(frame)
-            if not self._stopped:
-                self._sender.close()
-        except BaseException as error:  # whatever ends this thread has to reach the caller's
-            self._poses.finish(error)
-        else:
-            self._poses.finish()
+
+def feed(frames: Iterable[Image], sender: FrameSender, poses: PoseQueue) -> None:
+    """Send the frames of a source until it ends or nobody wants their poses; on a thread of its own."""
+    error: BaseException | None = None
+    try:
+        for frame in frames:
+            if poses.finished:
+                return
+            sender.send(frame)
+    except BaseException as raised:  # whatever ends this thread has to reach the caller's
+        error = raised
+    try:
+        sender.close()  # before the error: it comes after every pose
+    except Exception as raised:
+        error = error or raised
+    poses.finish(error)
