@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,3 +74,31 @@ def test_a_frame_that_is_sent_as_silence_is_noticed_keeps_its_pixels(
         server.start()
         wait_until(lambda: bool(means))
     assert means == [2.0]
+
+
+def test_a_listener_that_takes_its_time_is_not_taken_for_silence(
+    make_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(flow, "_LOOK_S", 0.02)
+    server = make_server()
+    go_on = threading.Event()
+    got: list[int] = []
+    reconnections: list[poseloop.Reconnection] = []
+
+    def take_time(pose: poseloop.Pose) -> None:
+        got.append(pose.sequence)
+        assert go_on.wait(30)
+
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", policy="lossless", on_pose=take_time, on_reconnect=reconnections.append) as sender,
+        ThreadPoolExecutor(1) as source,
+    ):
+        sending = source.submit(lambda: [sender.send(IMAGE) for _ in range(10)])
+        wait_until(lambda: bool(got))
+        time.sleep(0.5)  # longer than a server may be silent
+        go_on.set()
+        sending.result(timeout=30)
+        assert sender.close().published == 10
+    assert reconnections == []
+    assert got == list(range(10))

@@ -10,6 +10,8 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +66,7 @@ class Flow:
         self._clock: OffsetEstimator | None = None
         self._sent: dict[int, _Sent] = {}
         self._last_answer_ns = 0
+        self._listener_runs = False
         self._opened_once = False
         self._closing = False
         self._ended = False
@@ -143,6 +146,17 @@ class Flow:
             self._pump()
             self._finish_if_done()
             self._changed.notify_all()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While a listener runs no answers are read, which says nothing of the server."""
+        self._listener_runs = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._listener_runs = False
+                self._last_answer_ns = now_ns()
 
     def session_closed(self, counters: pb.StreamCounters) -> None:
         """Note the session's last account."""
@@ -230,7 +244,7 @@ class Flow:
 
     def _check_silence(self) -> None:
         silent_ns = now_ns() - self._last_answer_ns
-        is_asked = self._outbox.unacknowledged or self._closing
+        is_asked = (self._outbox.unacknowledged or self._closing) and not self._listener_runs
         if self._connection is not None and is_asked and silent_ns > _SILENCE_NS[self._policy]:
             log.warning("stream %s: the server answers nothing for %.0f s", self._stream, silent_ns / 1e9)
             connection, self._connection = self._connection, None

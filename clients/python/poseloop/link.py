@@ -183,7 +183,8 @@ class Link:
         stamps = message.stamps
         self._flow.answered(message.sequence, stamps.received_ns, stamps.published_ns, message.counters)
         if self._listeners.pose is not None:
-            self._listeners.pose(pose_from_wire(message))
+            with self._flow.listening():
+                self._listeners.pose(pose_from_wire(message))
 
     def _opened(self, connection: GrpcConnection, opened: pb.Opened) -> None:
         restarted = opened.server_id != self._server_id
@@ -210,7 +211,8 @@ class Link:
         )
         log.warning("%s", reconnection)
         if self._listeners.reconnection is not None:
-            self._listeners.reconnection(reconnection)
+            with self._flow.listening():
+                self._listeners.reconnection(reconnection)
 
     def _way_of_frames(self, call: GrpcConnection, opened: pb.Opened) -> Connection:
         """Return what frames go through: shared memory where the server offers it and this process can attach to it."""
