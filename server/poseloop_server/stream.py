@@ -58,6 +58,7 @@ class Stream:
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     # Written by the event loop's thread:
     client: ClientAccount = ClientAccount()
+    first_sent: int = 0  # the client's count of sent frames with the first that came
     received: int = 0
     dropped_rate: int = 0
     dropped_mailbox: int = 0
@@ -104,6 +105,7 @@ class Stream:
         """
         # Counted as sent and received first: the model's thread may publish it before this function returns.
         self.client = client
+        self.first_sent = self.first_sent or client.sent
         self.received += 1
         self.format, self.width, self.height = frame.format, frame.width, frame.height
         if self.limit is not None and not self.limit.admits(frame.captured_client_ns):
