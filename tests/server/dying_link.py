@@ -15,6 +15,7 @@ class DyingLink:
         self._port = int(port)
         self._alive = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.address = ""
 
     def die(self) -> None:
@@ -22,8 +23,14 @@ class DyingLink:
         for task in self._tasks:
             task.cancel()
 
+    def cut(self) -> None:
+        """Reset every connection, as the system does for a process that is killed."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        self._writers += (writer, far_writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             self._tasks.add(asyncio.create_task(_pump(source, sink)))
 

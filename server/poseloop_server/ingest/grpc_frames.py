@@ -37,6 +37,7 @@ _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in its type st
 _MAX_WAITING_REPLIES = 4096
 _STARTING = "the server is starting and has not loaded all of its models; connect again when its health is SERVING."
 _STOPPING = "the server is shutting down; connect again when it is back."
+_BROKE = "the connection broke"
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -48,6 +49,7 @@ class _Outbox:
         self._waiting: deque[bytes] = deque()
         self._filled = asyncio.Event()
         self._ended = False
+        self._broken = False
         self._task = asyncio.create_task(self._write_all())
         self.overflowed = False
 
@@ -59,11 +61,19 @@ class _Outbox:
         self._waiting.append(reply)
         self._filled.set()
 
-    async def finish(self) -> None:
-        """Wait until everything is written; nothing may be put in afterwards."""
+    async def finish(self) -> bool:
+        """Wait until everything is written, unless nobody reads it; nothing may be put in afterwards.
+
+        Returns:
+            Whether the client was there to the end.
+        """
         self._ended = True
         self._filled.set()
-        await self._task
+        if self.overflowed:
+            self._waiting.clear()
+            self._task.cancel()
+        await asyncio.wait({self._task})
+        return not self._broken
 
     async def _write_all(self) -> None:
         try:
@@ -75,6 +85,7 @@ class _Outbox:
                 self._filled.clear()
                 await self._filled.wait()
         except (grpc.aio.BaseError, grpc.aio.UsageError, RuntimeError) as error:
+            self._broken = True
             _log.debug("the client no longer reads: %s", error)
 
 
@@ -174,7 +185,7 @@ class GrpcFrames:
         reader.add_done_callback(self._readers.discard)
         if session.shared is not None:
             session.shared.start(session.take, partial(session.stream.loop.call_soon_threadsafe, reader.cancel))
-        reason = "the connection broke"
+        reason = _BROKE
         try:
             await asyncio.wait({reader})
             refusal = self._why_ended(reader, session.shared)
@@ -184,7 +195,6 @@ class GrpcFrames:
             reader.cancel()
             retired = self._retire(session, reason)
         await asyncio.shield(retired)
-        await session.outbox.finish()
         if refusal is not None:
             await refusal.abort(context)
 
@@ -272,7 +282,7 @@ class GrpcFrames:
             session.admit(frame, client, session.outbox.put)
 
     def _retire(self, session: _Session, reason: str) -> asyncio.Task[None]:
-        """Let the frames that wait be dealt with, say so, and forget the stream."""
+        """Let the frames that wait be dealt with, forget the stream, and say so."""
         stream = session.stream
 
         async def retire() -> None:
@@ -281,10 +291,12 @@ class GrpcFrames:
             await stream.drained()
             session.scheduler.remove(stream)
             self._table.remove(stream)
-            self._events.closed(stream, reason)
             session.outbox.put(replies.closed(stream))
             if session.shared is not None:
                 await asyncio.to_thread(session.shared.close)
+            # A connection that breaks may look like a client's clean end at first; but nothing can be written to it.
+            is_there = await session.outbox.finish()
+            self._events.closed(stream, reason if reason or is_there else _BROKE)
 
         task = asyncio.create_task(retire())
         self._retiring.add(task)
