@@ -5,8 +5,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import zmq
 from poseloop import aio
+from poseloop.errors import InvalidInputError
 from poseloop.types import Counters
 
 from tests.client.test_losses import message
@@ -60,5 +62,36 @@ def test_a_pose_that_comes_with_the_timeout_is_not_lost() -> None:
                 assert received.sequence == publisher.sent - 1
             assert publisher.sent == first + 5
             assert subscription.lost == 0
+
+    asyncio.run(run())
+
+
+def test_closing_a_subscription_ends_an_iteration_that_waits() -> None:
+    async def run() -> None:
+        async with following() as (_, subscription):
+
+            async def follow() -> list[int]:
+                return [pose.sequence async for pose in subscription]
+
+            waiting = asyncio.create_task(follow())
+            await asyncio.sleep(0.05)
+            subscription.close()
+            assert await asyncio.wait_for(waiting, 10) == []
+            with pytest.raises(InvalidInputError, match="closed"):
+                await subscription.receive(1)
+            with pytest.raises(InvalidInputError, match="closed"):
+                await subscription.wait_until_ready()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_iteration_stays_cancelled() -> None:
+    async def run() -> None:
+        async with following() as (_, subscription):
+            waiting = asyncio.ensure_future(anext(subscription))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
 
     asyncio.run(run())

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from poseloop import client
 from poseloop.addresses import DEFAULT_ENDPOINT, DEFAULT_SERVER, check_endpoint
 from poseloop.client import SenderOptions, TrackOptions
+from poseloop.errors import InvalidInputError
 from poseloop.inbox import PoseInbox
 from poseloop.losses import Losses, Restart
 from poseloop.sender import FrameSender, parse_policy
-from poseloop.subscriber import log_restart, no_pose, nobody_publishes, set_up_socket
+from poseloop.subscriber import closed, log_restart, no_pose, nobody_publishes, set_up_socket
 from poseloop.tracking import Image, PoseQueue, feed
 from poseloop.types import Counters, Frame, ModelInfo, ModelSpec, Policy, Pose, StreamInfo
 
@@ -365,7 +366,11 @@ class AsyncSubscription:
                 raise nobody_publishes(self._endpoint, timeout_s)
 
     async def receive(self, timeout_s: float | None = None) -> Pose | None:
-        """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end."""
+        """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end.
+
+        Raises:
+            InvalidInputError: what arrives at the endpoint is no pose, or the subscription is closed.
+        """
         deadline = self._deadline(timeout_s)
         if self._latest:
             await self._drain()
@@ -375,7 +380,7 @@ class AsyncSubscription:
         return pose
 
     def close(self) -> None:
-        """End the subscription."""
+        """End the subscription; an iteration over it, in another task too, ends."""
         self._socket.close()
 
     def __aiter__(self) -> Self:
@@ -388,9 +393,12 @@ class AsyncSubscription:
         Raises:
             NoPoseError: none arrived within the subscription's ``timeout_s``.
         """
-        if self._socket.closed:
-            raise StopAsyncIteration
-        pose = await self.receive(self._timeout_s)
+        try:
+            pose = await self.receive(self._timeout_s)
+        except InvalidInputError:
+            if self._socket.closed:
+                raise StopAsyncIteration from None
+            raise
         if pose is None:
             raise no_pose(self._endpoint, self._stream, self._timeout_s)
         return pose
@@ -420,15 +428,26 @@ class AsyncSubscription:
             if left_s <= 0:
                 return False
             # Not a reception with a timeout: one that is cancelled may take its message with it.
-            await self._socket.poll(None if deadline is None else math.ceil(left_s * 1000))
+            try:
+                await self._socket.poll(None if deadline is None else math.ceil(left_s * 1000))
+            except asyncio.CancelledError:
+                if not self._socket.closed or _is_cancelled():
+                    raise  # otherwise the socket's end cancelled it
         return True
 
     async def _receive_one(self) -> bool:
+        if self._socket.closed:
+            raise closed(self._endpoint)
         try:
             self._inbox.put(await self._socket.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
             return False
         return True
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def subscribe(

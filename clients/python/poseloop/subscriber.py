@@ -110,7 +110,7 @@ class Subscription:
                 return None
             self._wait(min(left_s, _SLICE_S))
         self._socket.close()
-        raise InvalidInputError(f"the subscription to {self._endpoint} is closed; make a new one")
+        raise closed(self._endpoint)
 
     def close(self) -> None:
         """End the subscription; an iteration over it, in another thread too, ends."""
@@ -192,6 +192,11 @@ def nobody_publishes(endpoint: str, timeout_s: float) -> ServerUnavailableError:
         f"No server publishes at {endpoint} within {timeout_s:g} s; start one with `poseloop serve` or check the "
         "endpoint."
     )
+
+
+def closed(endpoint: str) -> InvalidInputError:
+    """Return the error for a subscription that is used after its end."""
+    return InvalidInputError(f"the subscription to {endpoint} is closed; make a new one")
 
 
 def no_pose(endpoint: str, stream: str | None, timeout_s: float | None) -> NoPoseError:
