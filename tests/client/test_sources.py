@@ -89,6 +89,16 @@ def test_a_loop_begins_again(video: Path) -> None:
     assert np.array_equal(frames[1].image, frames[11].image)
 
 
+def test_a_loop_over_a_file_that_is_gone_ends_with_a_sentence(video: Path) -> None:
+    with poseloop.open_source(str(video), speed="max", loop=True) as source:
+        frames = iter(source)
+        for _ in range(7):
+            next(frames)
+        video.write_bytes(b"")  # which every system allows while it is read
+        with pytest.raises(poseloop.InvalidInputError, match="gives no more frames"):
+            list(islice(frames, 1000))
+
+
 def test_the_synthetic_source_is_the_arena_frame_by_frame() -> None:
     with poseloop.open_source("synthetic:128x96@30?seed=3&color=rgb", speed="max") as source:
         frames = list(islice(source, 3))

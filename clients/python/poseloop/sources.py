@@ -151,16 +151,20 @@ class VideoSource(_Closing):
         """Yield the frames; with ``loop``, again and again.
 
         Raises:
-            InvalidInputError: not one frame can be decoded.
+            InvalidInputError: not one frame can be decoded, at the beginning or in a later round.
         """
-        yielded = 0
+        yielded = 0  # in this round
+        rounds = 0
         while True:
             read, image = self._capture.read()
             if not read:
-                if not yielded:
+                if not yielded and not rounds:
                     raise InvalidInputError(f"{self.path} holds no frame that can be decoded")
+                if not yielded:
+                    raise InvalidInputError(f"{self.path} gives no more frames; was it moved or deleted?")
                 if not self._loop:
                     return
+                yielded, rounds = 0, rounds + 1
                 self._capture.release()
                 self._capture = _opencv().VideoCapture(str(self.path))
                 continue
