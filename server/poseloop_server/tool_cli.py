@@ -75,6 +75,7 @@ def track(
     outputs = TrackOutputs(tables, annotated)
     outputs.check(overwrite=force)
     source = open_video(video)
+    outputs.check_apart_from(video)
     console = Console(stderr=True, highlight=False)
     with console.status("Loading the model …"):
         options = options_of_flag(provider, provider_options)

@@ -144,6 +144,16 @@ class TrackOutputs:
             if path.exists() and not overwrite:
                 raise InvalidInputError(f"{path} is there already; choose another name, or replace it with --force")
 
+    def check_apart_from(self, video: Path) -> None:
+        """Check that no output would replace the video that is tracked.
+
+        Raises:
+            InvalidInputError: one would.
+        """
+        for path in self.all:
+            if path.exists() and path.samefile(video):
+                raise InvalidInputError(f"the output {path} is the video that is tracked; choose another name")
+
     @property
     def all(self) -> list[Path]:
         """Every file, in the order in which they were asked for."""

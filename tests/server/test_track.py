@@ -172,6 +172,19 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, model: Path, arguments: list[
     assert not list(tmp_path.glob("*.csv"))
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_recording_itself_is_never_replaced(tmp_path: Path, model: Path, linked: bool) -> None:
+    video = write_video(tmp_path / "mouse.avi", 3).rename(tmp_path / "mouse.mp4")
+    content = video.read_bytes()
+    output = tmp_path / "drawn.mp4" if linked else video
+    if linked:
+        output.hardlink_to(video)
+    done = run(video, "-m", model, "--video", output, "--force", folder=tmp_path)
+    assert done.returncode == 1
+    assert "is the video that is tracked" in " ".join(done.stderr.split())
+    assert video.read_bytes() == content
+
+
 def test_a_video_without_a_frame_is_said_to_be_broken(tmp_path: Path, model: Path) -> None:
     whole = write_video(tmp_path / "mouse.avi", 3).read_bytes()
     broken = tmp_path / "broken.avi"
