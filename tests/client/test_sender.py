@@ -222,6 +222,24 @@ def test_the_sources_error_comes_after_every_pose(make_server: Callable[..., Any
             next(tracking)
 
 
+def test_a_sender_that_is_closed_by_its_own_listener_says_that_this_can_not_be(server: Any) -> None:
+    said: list[BaseException] = []
+
+    def close(pose: poseloop.Pose) -> None:
+        try:
+            sender.close(timeout_s=5)
+        except BaseException as error:
+            said.append(error)
+            raise
+
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless", on_pose=close)
+        sender.send(image(0))
+        with pytest.raises(poseloop.InvalidInputError, match="another thread"):
+            sender.close()
+    assert [type(error) for error in said] == [poseloop.InvalidInputError]
+
+
 def test_leaving_the_loop_early_frees_the_name(server: Any, wait_until: Callable[..., None]) -> None:
     with poseloop.connect(server.address) as connection:
         with connection.track((image(k) for k in range(10**6)), "early") as tracking:

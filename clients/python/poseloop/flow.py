@@ -95,6 +95,11 @@ class Flow:
         return self._closing
 
     @property
+    def over(self) -> bool:
+        """Whether nobody sends any more."""
+        return self._ended
+
+    @property
     def idle(self) -> bool:
         """Whether every frame is answered or counted as dropped."""
         with self._changed:

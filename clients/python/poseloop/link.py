@@ -112,12 +112,17 @@ class Link:
         """How frames travel, or would if there were a connection."""
         return "local" if isinstance(self._frames_go, LocalConnection) else "grpc"
 
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether a listener asks, on the link's own thread."""
+        return threading.current_thread() is self._thread
+
     def abort(self) -> None:
         """Drop the connection and end the thread."""
         self._aborted = True
         if self._dialled is not None:
             self._dialled.close()
-        if threading.current_thread() is not self._thread:  # a listener may abort too
+        if not self.is_current_thread:  # a listener may abort too
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:

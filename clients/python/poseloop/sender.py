@@ -219,9 +219,15 @@ class FrameSender:
                 lossless mode.
 
         Raises:
+            InvalidInputError: a callback of the sender's closes it, and would wait for itself.
             RequestRefusedError: the server refused a frame.
             ServerUnavailableError: lossless frames are still unanswered.
         """
+        if self._link.is_current_thread and not self._flow.over:
+            raise InvalidInputError(
+                f"a callback of stream {self.stream} can't close it, since it would wait for itself; close it on "
+                "another thread, or call abort()"
+            )
         if timeout_s is None and self._policy is Policy.LIVE:
             timeout_s = _CLOSE_LIVE_S
         error = self._flow.close(timeout_s)
