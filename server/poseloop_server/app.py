@@ -136,10 +136,12 @@ class Server:
         if self._status is not None:
             self._status.cancel()
         if hasattr(self, "_grpc"):
+            loop = asyncio.get_running_loop()
+            deadline_s = loop.time() + self.settings.shutdown_grace_s
             with suppress(TimeoutError):
                 stopped = asyncio.gather(self._frames.stop(), self._inference.stop())
                 await asyncio.wait_for(stopped, self.settings.shutdown_grace_s)
-            await self._grpc.stop(self.settings.shutdown_grace_s)
+            await self._grpc.stop(max(0.0, deadline_s - loop.time()))  # what the streams left of it
         await self.registry.stop()
         if self._metrics is not None:
             self._metrics.close()

@@ -80,6 +80,28 @@ def test_a_connection_that_is_cut_is_no_clean_end(serve: Serve, spot_model: Path
     asyncio.run(run())
 
 
+def test_a_shutdown_takes_no_longer_than_its_grace(
+    serve: Serve, spot_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    async def run() -> None:
+        async with serve(spot_model, shutdown_grace_s=0.2) as server:
+            stop = server._grpc.stop
+
+            async def stop_within(grace_s: float) -> None:
+                given.append(grace_s)
+                await stop(grace_s)
+
+            # Streams that use the whole time up leave none for the other calls.
+            monkeypatch.setattr(server._frames, "stop", asyncio.Event().wait)
+            monkeypatch.setattr(server._grpc, "stop", stop_within)
+
+    asyncio.run(run())
+    assert len(given) == 1
+    assert given[0] < 0.1
+
+
 async def _closed_event(subscriber: zmq.asyncio.Socket) -> pb.StreamEvent:
     event = pb.StreamEvent()
     while event.kind != pb.StreamEvent.KIND_CLOSED:
