@@ -66,8 +66,8 @@ def test_live_stream_and_subscriber_carry_on_when_the_server_is_killed(make_serv
     (restart,) = subscription.restarts
     assert restart.server_restarted
     assert not restart.sender_restarted
+    # Whether the sender or the subscriber finds the new server first is open, and so is where a frame was lost.
     assert restart.losses.total == second[0].sequence - first[-1].sequence - 1 > 0
-    assert restart.losses.missed == 0
 
 
 @pytest.mark.parametrize("return_poses", [True, False])
