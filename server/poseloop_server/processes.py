@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -189,8 +190,11 @@ def _die_with_parent() -> Callable[[], None]:
     import ctypes
 
     libc = ctypes.CDLL(None)
+    parent = os.getpid()
 
     def ask() -> None:
         libc.prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:  # killed before it was asked for
+            os._exit(1)
 
     return ask
