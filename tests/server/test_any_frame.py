@@ -82,6 +82,7 @@ def send(serve: Serve, spot_model: Path) -> Iterator[Send]:
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=fields)
 @example(values={"captured_client_ns": 2**62, "clock_offset_ns": 2**62})
+@example(values={"sequence": 2**64 - 1})
 @example(values={"captured_client_ns": -(2**62), "clock_offset_ns": -(2**62)})
 def test_any_numbers_are_refused_or_published(send: Send, values: dict[str, object]) -> None:
     answer = send(values)

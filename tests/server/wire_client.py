@@ -34,7 +34,7 @@ def frame(sequence: int, image: np.ndarray, **fields: Any) -> pb.FrameMessage:
         "height": height,
         "format": pb.PIXEL_FORMAT_GRAY8 if image.ndim == 2 else pb.PIXEL_FORMAT_RGB8,
         "data": image.tobytes(),
-        "client": pb.ClientCounters(sent=sequence + 1),
+        "client": pb.ClientCounters(sent=min(sequence + 1, 2**64 - 1)),
         **fields,
     }
     return pb.FrameMessage(frame=pb.Frame(**values))
