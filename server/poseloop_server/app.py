@@ -21,7 +21,8 @@ import zmq
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from poseloop.clock import now_ns
+from poseloop import local
+from poseloop.clock import clock_id, now_ns
 from poseloop.errors import InvalidInputError
 from poseloop.memory import keep_freed_memory
 from poseloop.v1 import poseloop_pb2 as pb
@@ -43,6 +44,7 @@ from poseloop_server.services import ModelService, StreamService
 from poseloop_server.settings import HostPort, Settings
 from poseloop_server.sinks.base import STATUS_TOPIC, Sinks
 from poseloop_server.sinks.json_publisher import JsonPublisher
+from poseloop_server.sinks.local_publisher import LocalPublisher
 from poseloop_server.sinks.zmq_publisher import ZmqPublisher
 from poseloop_server.stream_table import StreamTable
 
@@ -152,7 +154,9 @@ class Server:
     def _open_sinks(self) -> tuple[str, str | None]:
         queue = self.settings.publish_queue_messages
         publisher = ZmqPublisher(self._zmq, self.settings.publish, queue)
-        self._sink = Sinks(publisher)
+        self._local_poses = self._open_local_poses()
+        # Shared memory first: its subscribers count on it, and they are the ones in a hurry.
+        self._sink = Sinks(publisher) if self._local_poses is None else Sinks(self._local_poses, publisher)
         self._events = Events(self._sink, self.server_id)
         endpoint = self.settings.publish_json_endpoint
         if endpoint is None:
@@ -160,6 +164,16 @@ class Server:
         json_publisher = JsonPublisher(self._zmq, endpoint, queue)
         self._sink.add(json_publisher)
         return publisher.endpoint, json_publisher.endpoint
+
+    def _open_local_poses(self) -> LocalPublisher | None:
+        """Offer poses to this host's subscribers through shared memory, where that can be had."""
+        if not (self.settings.shared_memory and local.is_installed()):
+            return None
+        try:
+            return LocalPublisher(self.server_id)
+        except local.LocalTransportError as error:
+            _log.warning("%s; poses go over ZeroMQ alone", error)
+            return None
 
     async def _open_grpc(self) -> HostPort:
         settings = self.settings
@@ -220,6 +234,8 @@ class Server:
                 models=[model.name for model in self.models],
                 streams=[stream.identity.name for stream in self.table.open_streams()],
                 version=version("poseloop"),
+                clock_id=clock_id(),
+                shared_memory="" if self._local_poses is None else self._local_poses.name,
             )
             self._sink.publish(STATUS_TOPIC.encode(), message.SerializeToString())
             await asyncio.sleep(_STATUS_INTERVAL_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
-from poseloop import local
+from poseloop import local, local_frames, local_poses
 from poseloop.local import LocalTransportError
 from poseloop.v1 import poseloop_pb2 as pb
 
@@ -18,7 +19,7 @@ from poseloop.v1 import poseloop_pb2 as pb
 @given(data=st.binary(max_size=200))
 def test_garbage_is_no_frame_and_no_surprise(data: bytes) -> None:
     try:
-        header, pixels = local.unpack(memoryview(data))
+        header, pixels = local_frames.unpack(memoryview(data))
     except (ValueError, DecodeError):
         return
     assert isinstance(header, pb.Frame)
@@ -28,11 +29,32 @@ def test_garbage_is_no_frame_and_no_surprise(data: bytes) -> None:
 @given(sequence=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300))
 def test_what_is_packed_is_unpacked(sequence: int, pixels: bytes) -> None:
     header = pb.Frame(sequence=sequence, width=3)
-    packed = bytearray(local.packed_size(header, len(pixels)))
-    local.pack(header, memoryview(pixels), memoryview(packed))
-    found, data = local.unpack(memoryview(packed))
+    fields = header.SerializeToString()
+    offset = local_frames.data_offset(len(fields))
+    packed = ctypes.create_string_buffer(offset + len(pixels))
+    local_frames.write_header(ctypes.addressof(packed), fields, offset)
+    packed[offset:] = pixels
+    found, data = local_frames.unpack(memoryview(packed).cast("B"))
     assert found == header
     assert bytes(data) == pixels
+
+
+@given(data=st.binary(max_size=200))
+def test_garbage_is_no_pose_and_no_surprise(data: bytes) -> None:
+    try:
+        _, (topic, payload) = local_poses.unpack(data)
+    except LocalTransportError:
+        return
+    assert len(topic) + len(payload) <= len(data)
+
+
+@given(
+    number=st.integers(0, 2**64 - 1), topic=st.binary(max_size=80), payload=st.binary(max_size=300), room=st.binary()
+)
+def test_a_packed_pose_is_unpacked_from_memory_that_is_larger(
+    number: int, topic: bytes, payload: bytes, room: bytes
+) -> None:
+    assert local_poses.unpack(local_poses.pack(number, topic, payload) + room) == (number, (topic, payload))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder's owner is asked for on POSIX only")

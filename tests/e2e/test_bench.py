@@ -60,7 +60,7 @@ def test_latency_is_measured_through_the_whole_loop(model: Path) -> None:
     result = measure(
         *("latency", "--model", model, "--transport", "grpc", "--size", "160x120", "--fps", 30, "--frames", 90)
     )
-    for key in ("inference_ms", "end_to_end_ms", "overhead_ms"):
+    for key in ("inference_ms", "end_to_end_ms", "overhead_ms", "overhead_published_ms"):
         values = result[key]
         assert list(values) == PERCENTILES
         assert values["p50"] <= values["p95"] <= values["p99"] <= values["max"]
@@ -98,7 +98,10 @@ def test_under_overload_the_account_of_every_stream_balances(busy_model: Path) -
 
 def test_the_transport_that_was_asked_for_is_the_one_that_is_measured(model: Path) -> None:
     arguments = ("latency", "--model", model, "--transport", "local", "--size", "160x120", "--fps", 30, "--frames", 60)
-    assert measure(*arguments)["conditions"]["transport"] == "local"
+    conditions = measure(*arguments)["conditions"]
+    assert (conditions["transport"], conditions["poses"]) == ("local", "local")
+    conditions = measure(*arguments, "--poses", "zeromq")["conditions"]
+    assert (conditions["transport"], conditions["poses"]) == ("local", "zeromq")
 
 
 def test_scaling_tells_each_number_of_streams_and_draws_them(model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import poseloop
 import pytest
-from poseloop import local
+from poseloop import local_frames
 from poseloop.errors import PoseloopError
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
@@ -187,7 +187,7 @@ def test_auto_takes_grpc_where_the_memory_can_not_be_attached_to(
     server: RealServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a container of its own: the same host, another view of its files.
-    monkeypatch.setattr("poseloop.transport.FramePort", lambda name: local.FramePort(f"{name}/elsewhere"))
+    monkeypatch.setattr("poseloop.transport.FramePort", lambda name: local_frames.FramePort(f"{name}/elsewhere"))
     with poseloop.connect(server.address) as connection:
         with connection.sender(STREAM) as sender:
             assert sender.transport == "grpc"

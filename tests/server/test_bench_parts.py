@@ -29,7 +29,7 @@ def stream_run(name: str, sequences: list[int], sent: int, age_ms: int) -> Strea
 
 def test_figures_are_of_each_stream_and_of_all_without_the_first_second() -> None:
     runs = [stream_run("cam0", [0, 1, 2, 3], 20, 5), stream_run("cam1", [0, 9], 20, 9)]
-    figures = figures_of(ServedRun(runs, "grpc", 20.0, []), Traffic(2, 1.0, 20))
+    figures = figures_of(ServedRun(runs, "grpc", "local", 20.0, []), Traffic(2, 1.0, 20))
     first, second = figures.streams
     assert (first.counted, second.counted, figures.together.counted) == (3, 1, 4)
     assert first.age is not None

@@ -45,6 +45,11 @@ class PoseInbox:
         """What to subscribe to; the status comes last, so that once it arrives the poses do too."""
         return [self._wanted or POSE_TOPIC.encode(), STATUS_TOPIC.encode()]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pose waits here."""
+        return not self._waiting
+
     def put(self, parts: Iterable[bytes]) -> None:
         """Take one message of the publisher: ``[topic, payload]``.
 
@@ -57,7 +62,7 @@ class PoseInbox:
         match list(parts):
             case [topic, payload] if topic == STATUS_TOPIC.encode():
                 self.status = _parse_status(payload)
-            case [topic, payload] if self._wants(topic):
+            case [topic, payload] if self.wants(topic):
                 if self._latest:
                     self._forget_older(topic)
                 self._waiting.append((topic, payload))
@@ -92,7 +97,8 @@ class PoseInbox:
         """Poses of frames that already had one, which were left out."""
         return sum(ledger.repeated for ledger in self._ledgers.values())
 
-    def _wants(self, topic: bytes) -> bool:
+    def wants(self, topic: bytes) -> bool:
+        """Whether a message of that topic is a pose that was asked for."""
         return topic == self._wanted if self._wanted else topic.startswith(POSE_TOPIC.encode())
 
     def _forget_older(self, topic: bytes) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import zmq
 
@@ -14,6 +14,7 @@ from poseloop.addresses import DEFAULT_ENDPOINT, check_endpoint
 from poseloop.errors import InvalidInputError, NoPoseError, ServerUnavailableError
 from poseloop.inbox import PoseInbox
 from poseloop.losses import Losses, Restart
+from poseloop.pose_feed import PoseFeed, PoseTransport
 from poseloop.types import Pose
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Subscription:
         *,
         latest: bool = False,
         timeout_s: float | None = None,
+        transport: PoseTransport = "auto",
         on_restart: Callable[[Restart], None] | None = None,
     ) -> None:
         self._endpoint = check_endpoint(endpoint)
@@ -56,8 +58,14 @@ class Subscription:
         self._inbox = PoseInbox(stream, latest=latest, on_restart=on_restart or log_restart)
         self._latest = latest
         self._closed = False
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
-        set_up_socket(self._socket, self._endpoint, self._inbox.topics)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        set_up_socket(socket, self._endpoint, self._inbox.topics)
+        self._feed = PoseFeed(socket, self._inbox, check_transport(transport))
+
+    @property
+    def transport(self) -> Literal["local", "zeromq"]:
+        """What brings poses now: shared memory, ahead of ZeroMQ, or ZeroMQ alone."""
+        return self._feed.transport
 
     @property
     def lost(self) -> int:
@@ -90,8 +98,8 @@ class Subscription:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise nobody_publishes(self._endpoint, timeout_s)
-            self._wait(left_s)
-            self._drain()
+            self._feed.wait(left_s)
+            self._feed.take_in(everything=True)
 
     def receive(self, timeout_s: float | None = None) -> Pose | None:
         """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end.
@@ -101,15 +109,17 @@ class Subscription:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._closed:
-            self._take_in()
+            if self._latest or self._inbox.is_empty:
+                self._feed.take_in(everything=self._latest)
             pose = self._inbox.pop()
             if pose is not None:
+                self._feed.came_from(pose.server_id)
                 return pose
             left_s = _SLICE_S if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 return None
-            self._wait(min(left_s, _SLICE_S))
-        self._socket.close()
+            self._feed.wait(min(left_s, _SLICE_S))
+        self._feed.close()
         raise closed(self._endpoint)
 
     def close(self) -> None:
@@ -145,28 +155,7 @@ class Subscription:
     ) -> None:
         """End the subscription."""
         self.close()
-        self._socket.close()
-
-    def _take_in(self) -> None:
-        if self._latest:
-            self._drain()
-        else:
-            self._receive_one()
-
-    def _drain(self) -> None:
-        while self._receive_one():
-            pass
-
-    def _receive_one(self) -> bool:
-        try:
-            self._inbox.put(self._socket.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            return False
-        return True
-
-    def _wait(self, seconds: float) -> None:
-        # poll() takes milliseconds; rounded up, so that a short rest is not a busy loop.
-        self._socket.poll(int(seconds * 1000) + 1)
+        self._feed.close()
 
 
 def set_up_socket(socket: zmq.Socket[Any], endpoint: str, topics: list[bytes]) -> None:
@@ -184,6 +173,17 @@ def set_up_socket(socket: zmq.Socket[Any], endpoint: str, topics: list[bytes]) -
     except zmq.ZMQError as error:
         socket.close()
         raise InvalidInputError(f"{endpoint!r} can't be subscribed to: {error.strerror}") from None
+
+
+def check_transport(transport: PoseTransport) -> PoseTransport:
+    """Return it.
+
+    Raises:
+        InvalidInputError: there is none of that name.
+    """
+    if transport not in get_args(PoseTransport):
+        raise InvalidInputError(f"transport {transport!r} is unknown; use one of {', '.join(get_args(PoseTransport))}")
+    return transport
 
 
 def nobody_publishes(endpoint: str, timeout_s: float) -> ServerUnavailableError:
@@ -218,6 +218,7 @@ def subscribe(
     *,
     latest: bool = False,
     timeout_s: float | None = None,
+    transport: PoseTransport = "auto",
     on_restart: Callable[[Restart], None] | None = None,
 ) -> Subscription:
     """Follow the poses that a server publishes.
@@ -229,9 +230,13 @@ def subscribe(
         stream: the one to follow, or None for all of the server's.
         latest: give only the newest pose of each stream and pass over those that came while the last was handled.
         timeout_s: how long an iteration waits for a pose before it raises `NoPoseError`; for ever, unless given.
+        transport: ``"auto"``: on the server's host poses come through shared memory ahead of ZeroMQ, where iceoryx2 is
+            installed; ``"zeromq"``: through ZeroMQ alone.
         on_restart: called, in the iteration, with each `Restart`; they are logged as warnings unless given.
 
     Raises:
         InvalidInputError: the endpoint or the stream's name can't be right.
     """
-    return Subscription(endpoint, stream, latest=latest, timeout_s=timeout_s, on_restart=on_restart)
+    return Subscription(
+        endpoint, stream, latest=latest, timeout_s=timeout_s, transport=transport, on_restart=on_restart
+    )

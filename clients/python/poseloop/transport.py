@@ -12,7 +12,8 @@ import grpc
 
 from poseloop.clock import OffsetEstimator, now_ns
 from poseloop.errors import PoseloopError, RequestRefusedError, ServerUnavailableError
-from poseloop.local import FramePort, LocalTransportError
+from poseloop.local import LocalTransportError
+from poseloop.local_frames import FramePort
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
 from poseloop.wire import frame_message

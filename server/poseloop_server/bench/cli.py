@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Carrier = Literal["grpc", "local"]
+Poses = Literal["auto", "zeromq"]
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", "-m", help="Model file. Without: the bundled arena model.")
 ]
 TransportOption = Annotated[
     Carrier, typer.Option(help="How frames reach the server. local: shared memory of one machine.")
+]
+PosesOption = Annotated[
+    Poses, typer.Option(help="How poses reach the subscriber. auto: shared memory, ahead of ZeroMQ.")
 ]
 SizeOption = Annotated[
     str,
@@ -51,6 +55,7 @@ def register(app: typer.Typer) -> None:
 def latency(
     model: ModelOption = None,
     transport: TransportOption = "grpc",
+    poses: PosesOption = "auto",
     size: SizeOption = "640x480",
     fps: RateOption = 60.0,
     frames: Annotated[int, typer.Option(min=1, help="Frames of each stream; the first second's are warm-up.")] = 600,
@@ -80,7 +85,7 @@ def latency(
     from poseloop_server.bench.latency import LatencyJob, measure_latency
     from poseloop_server.bench.view import show_latency
 
-    setup = _setup(model, size, transport, provider, threads)
+    setup = _setup(model, size, transport, poses, provider, threads)
     job = LatencyJob(setup, streams, fps, frames, seconds, load)
     result = _run(lambda say: measure_latency(job, say))
     _show(result.to_json(), as_json, lambda console: show_latency(result, console))
@@ -89,6 +94,7 @@ def latency(
 def scaling(
     model: ModelOption = None,
     transport: TransportOption = "grpc",
+    poses: PosesOption = "auto",
     size: SizeOption = "640x480",
     streams: NumbersOption = "1,2,4,8,16",
     fps: RateOption = 30.0,
@@ -110,7 +116,7 @@ def scaling(
     from poseloop_server.bench.view import show_scaling
 
     _check_folder(plot)
-    job = ScalingJob(_setup(model, size, transport, provider, threads), _numbers(streams), fps, seconds)
+    job = ScalingJob(_setup(model, size, transport, poses, provider, threads), _numbers(streams), fps, seconds)
     result = _run(lambda say: measure_scaling(job, say))
     draw_scaling(result, plot)
     _show({**result.to_json(), "plot": str(plot)}, as_json, lambda console: show_scaling(result, console))
@@ -119,6 +125,7 @@ def scaling(
 def peer(
     model: ModelOption = None,
     transport: TransportOption = "grpc",
+    poses: PosesOption = "auto",
     size: SizeOption = "640x480",
     streams: NumbersOption = "1,2,4",
     fps: RateOption = 60.0,
@@ -142,7 +149,7 @@ def peer(
     from poseloop_server.bench.peer import PeerJob, measure_peer
     from poseloop_server.bench.view import show_peer
 
-    setup = _setup(model, size, transport, provider, threads)
+    setup = _setup(model, size, transport, poses, provider, threads)
     job = PeerJob(setup, _numbers(streams), fps, seconds, buffers, plain_session)
     result = _run(lambda say: measure_peer(job, say))
     _show(result.to_json(), as_json, lambda console: show_peer(result, console))
@@ -152,6 +159,7 @@ def soak(
     minutes: Annotated[float, typer.Option(min=0.02, help="How long; from 3 on there is a verdict.")] = 20.0,
     model: ModelOption = None,
     transport: TransportOption = "grpc",
+    poses: PosesOption = "auto",
     size: SizeOption = "640x480",
     streams: Annotated[int, typer.Option(min=1, max=256, help="How many cameras there are.")] = 4,
     load: Annotated[
@@ -178,7 +186,7 @@ def soak(
 
     if plot is not None:
         _check_folder(plot)
-    job = SoakJob(_setup(model, size, transport, provider, threads), minutes, streams, load, interval)
+    job = SoakJob(_setup(model, size, transport, poses, provider, threads), minutes, streams, load, interval)
     console = Console(stderr=True, highlight=False)
     result = run_soak(job, console.print, lambda moment: console.print(moment_line(moment)))
     if plot is not None:
@@ -186,12 +194,14 @@ def soak(
     _show(result.to_json(), as_json, lambda console: show_soak(result, console))
 
 
-def _setup(model: Path | None, size: str, transport: Carrier, provider: ProviderName, threads: int) -> Setup:
+def _setup(
+    model: Path | None, size: str, transport: Carrier, poses: Poses, provider: ProviderName, threads: int
+) -> Setup:
     from poseloop_server.bench.rig import Setup
     from poseloop_server.bundled import arena_model_path
 
     width, height, channels = _size(size)
-    return Setup(model or arena_model_path(), width, height, channels, provider.value, threads, transport)
+    return Setup(model or arena_model_path(), width, height, channels, provider.value, threads, transport, poses)
 
 
 def _run(measure: Callable[[Callable[[str], None]], Result]) -> Result:

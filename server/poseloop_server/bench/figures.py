@@ -75,7 +75,7 @@ class RunFigures:
     Attributes:
         streams: each.
         together: all of them.
-        end_to_end_ms: of each pose that counts.
+        end_to_end_ms, age_ms: of each pose that counts.
         stages: where the end-to-end time went, by the names of `STAGES`.
         sent_per_second: by all cameras together; less than planned where they could not keep up.
     """
@@ -83,6 +83,7 @@ class RunFigures:
     streams: list[StreamFigures]
     together: StreamFigures
     end_to_end_ms: NDArray[np.float64]
+    age_ms: NDArray[np.float64]
     stages: dict[str, Percentiles]
     sent_per_second: float
 
@@ -112,6 +113,7 @@ def figures_of(run: ServedRun, traffic: Traffic) -> RunFigures:
         streams=streams,
         together=_together(streams, pooled),
         end_to_end_ms=_span_ms(pooled, _REACHED),
+        age_ms=_span_ms(pooled, _PUBLISHED),
         stages={name: percentiles(spans[:, column]) for column, name in enumerate(STAGES)},
         sent_per_second=sum(stream.sent for stream in streams) / run.seconds,
     )
@@ -160,11 +162,12 @@ def rounded(values: Percentiles) -> dict[str, float]:
     return {name: round(getattr(values, name), 4) for name in ("p50", "p95", "p99", "max")}
 
 
-def conditions(setup: Setup, model: ModelInfo, transport: str) -> dict[str, Any]:
+def conditions(setup: Setup, model: ModelInfo, transport: str, poses: str | None = None) -> dict[str, Any]:
     """Return what a measurement ran on: machine, versions, provider, model and frames."""
     film = setup.film(model.spec.color, 1.0)
     return {
         "transport": transport,
+        "poses": poses or setup.poses,
         "frame": film.description,
         "converted": "no" if film.color == model.spec.color else f"{film.color} to {model.spec.color}, by the server",
         "model": model.spec.name,

@@ -66,6 +66,7 @@ class LatencyResult:
         inference: of the bare inferences, before and after the served run together.
         run: the served run's figures.
         overhead: end to end less the median bare inference, of every pose that counts.
+        overhead_published: the same from capture to published, which is what poseloop means by latency.
         traffic: what the cameras sent.
         capacity: 1000 by the median bare inference before the run: inferences a second.
         server: what the server's process held.
@@ -75,6 +76,7 @@ class LatencyResult:
     inference: Percentiles
     run: RunFigures
     overhead: Percentiles
+    overhead_published: Percentiles
     traffic: Traffic
     capacity: float
     server: dict[str, Any]
@@ -92,6 +94,7 @@ class LatencyResult:
         return {
             "inference_ms": rounded(self.inference),
             "overhead_ms": rounded(self.overhead),
+            "overhead_published_ms": rounded(self.overhead_published),
             "stages_ms": {name: rounded(values) for name, values in self.run.stages.items()},
             **together,
             "fairness": round(self.run.fairness, 4),
@@ -157,11 +160,12 @@ def _evaluate(
         inference=percentiles(bare_ms),
         run=run,
         overhead=percentiles(run.end_to_end_ms - median),
+        overhead_published=percentiles(run.age_ms - median),
         traffic=traffic,
         capacity=capacity,
         server=summary(served.samples),
         conditions={
-            **conditions(job.setup, model, served.transport),
+            **conditions(job.setup, model, served.transport, served.poses),
             "streams": traffic.streams,
             "frames_per_second": round(traffic.frames_per_second, 4),
             "frames": traffic.frames,

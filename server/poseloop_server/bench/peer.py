@@ -158,7 +158,7 @@ def measure_peer(job: PeerJob, say: Callable[[str], None] = lambda _: None) -> P
         points,
         bare,
         {
-            **conditions(job.setup, model, run.transport),
+            **conditions(job.setup, model, run.transport, run.poses),
             "frames_per_second": job.frames_per_second,
             "seconds": job.seconds,
             "buffers": job.buffers or "as many as it takes",

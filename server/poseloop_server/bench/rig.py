@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from poseloop.clock import now_ns
 from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.images import Color
+from poseloop.pose_feed import PoseTransport
 from poseloop.types import ModelInfo
 
 from poseloop_server.bench.film import Film
@@ -44,6 +45,7 @@ class Setup:
         provider: what runs the model.
         threads: CPU threads of the model, wherever it runs.
         transport: how frames reach the server: ``"grpc"`` or ``"local"``.
+        poses: how poses reach the subscriber: ``"auto"`` (shared memory ahead of ZeroMQ) or ``"zeromq"``.
     """
 
     model: Path
@@ -53,6 +55,7 @@ class Setup:
     provider: str = "cpu"
     threads: int = 1
     transport: Literal["grpc", "local"] = "grpc"
+    poses: PoseTransport = "auto"
 
     def __post_init__(self) -> None:
         if self.channels not in (None, *_COLORS):
@@ -136,12 +139,14 @@ class ServedRun:
     Attributes:
         streams: in the order of their names' numbers.
         transport: that carried the frames.
+        poses: what brought them to the subscriber first: ``"local"`` or ``"zeromq"``.
         seconds: that the cameras took over their frames; longer than planned where they could not keep up.
         samples: of the server's process, one a second.
     """
 
     streams: list[StreamRun]
     transport: str
+    poses: str
     seconds: float
     samples: list[Sample]
 
@@ -203,12 +208,13 @@ class Rig:
             ChildFailedError: one of the processes failed.
         """
         subscriber, *cameras = self.start(
-            ("subscriber", SubscriberJob(self._address.publish, prints)), *self.camera_jobs(traffic)
+            ("subscriber", SubscriberJob(self._address.publish, self.setup.poses, prints)), *self.camera_jobs(traffic)
         )
         with self.blaming_the_server(), Watching(self.server_pid) as watching:
             self.go([subscriber], cameras)
             accounts = self.final_accounts(cameras, subscriber)
-            poses = result_of(subscriber)["poses"]
+            heard = result_of(subscriber)
+            poses = heard["poses"]
             self._server.check()
         runs = [
             StreamRun(
@@ -219,11 +225,11 @@ class Rig:
             for name in traffic.names
         ]
         seconds = max(float(account["seconds"]) for account in accounts.values())
-        return ServedRun(runs, self.transport_of(accounts), seconds, watching.samples)
+        return ServedRun(runs, self.transport_of(accounts), heard["transport"], seconds, watching.samples)
 
     def watcher_job(self, interval_s: float, traffic: Traffic) -> tuple[str, Job]:
         """Return the subscriber that tells every interval how old the poses were."""
-        return "watcher", WatcherJob(self._address.publish, interval_s, traffic.warm_up_frames)
+        return "watcher", WatcherJob(self._address.publish, self.setup.poses, interval_s, traffic.warm_up_frames)
 
     def camera_jobs(self, traffic: Traffic) -> list[tuple[str, Job]]:
         """Return the camera processes: the streams spread over them, their frames over the frame interval."""

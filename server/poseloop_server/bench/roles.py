@@ -24,6 +24,7 @@ from poseloop_server.bench.naive import NaiveJob
 from poseloop_server.bench.talk import FinalAccounts, say, say_ready_and_wait
 
 if TYPE_CHECKING:
+    from poseloop.pose_feed import PoseTransport
     from poseloop.sender import FrameSender
     from poseloop.transport import Transport
     from poseloop.types import Pose
@@ -89,14 +90,16 @@ class SubscriberJob:
     """Receive the poses of every stream, and return what each pose says of time.
 
     Attributes:
+        transport: how poses come: ``"auto"`` or ``"zeromq"``.
         prints: write each pose out, into the void, before it counts as received: what the naive loop does.
     """
 
     endpoint: str
+    transport: PoseTransport
     prints: bool = False
 
     def run(self) -> dict[str, Any]:
-        """Return by stream, for each pose received, its sequence and its times."""
+        """Return by stream, for each pose received, its sequence and its times, and what brought the poses first."""
         poses: dict[str, list[list[int]]] = {}
         with Path(os.devnull).open("w") as void:
 
@@ -117,8 +120,8 @@ class SubscriberJob:
                     ]
                 )
 
-            _follow(self.endpoint, take)
-        return {"poses": poses}
+            _, transport = _follow(self.endpoint, self.transport, take)
+        return {"poses": poses, "transport": transport}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class WatcherJob:
     """
 
     endpoint: str
+    transport: PoseTransport
     interval_s: float
     skipped: int
 
@@ -154,16 +158,25 @@ class WatcherJob:
                 ages.clear()
                 due_ns += int(self.interval_s * 1e9)
 
-        received = _follow(self.endpoint, take, tell)
+        received, _ = _follow(self.endpoint, self.transport, take, tell)
         return {"ages_ms": ages, "accounts": accounts, "received": received}
 
 
-def _follow(endpoint: str, take: Callable[[Pose], None], between: Callable[[], None] = lambda: None) -> dict[str, int]:
-    """Give ``take`` every pose until as many came as the senders say were published; return how many, by stream."""
+def _follow(
+    endpoint: str,
+    transport: PoseTransport,
+    take: Callable[[Pose], None],
+    between: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, int], str]:
+    """Give ``take`` every pose until as many came as the senders say were published.
+
+    Returns:
+        How many came, by stream, and what brought them first.
+    """
     import poseloop
 
     received: dict[str, int] = {}
-    with poseloop.subscribe(endpoint) as subscription:
+    with poseloop.subscribe(endpoint, transport=transport) as subscription:
         subscription.wait_until_ready()
         say_ready_and_wait()
         accounts = FinalAccounts()
@@ -178,7 +191,7 @@ def _follow(endpoint: str, take: Callable[[Pose], None], between: Callable[[], N
             elif now_ns() - quiet_since_ns > _LAST_POSE_S * 1e9:
                 break
             between()
-    return received
+        return received, subscription.transport
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def measure_scaling(job: ScalingJob, say: Callable[[str], None] = lambda _: None
         percentiles(np.concatenate(bare)),
         job.frames_per_second,
         {
-            **conditions(job.setup, model, served.transport),
+            **conditions(job.setup, model, served.transport, served.poses),
             "frames_per_second": job.frames_per_second,
             "seconds": job.seconds,
             "bare": "one right after the other, before each number of streams, pooled",

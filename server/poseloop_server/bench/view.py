@@ -33,6 +33,7 @@ def show_latency(result: LatencyResult, console: Console) -> None:
     for stage, values in run.stages.items():
         _row(table, f"[dim]{_STAGE_WORDS[stage]}[/]", values)
     _row(table, "[bold]overhead: end to end less the median bare inference[/]", result.overhead)
+    _row(table, "  the same from captured to published", result.overhead_published)
     console.print(table)
     if len(run.streams) > 1:
         _show_streams(result, console)
@@ -150,7 +151,8 @@ def _title(conditions: dict[str, Any], streams: int = 1) -> str:
 def _show_conditions(conditions: dict[str, Any], console: Console) -> None:
     console.print(
         f"[dim]{conditions['provider']} on {conditions['device']}, {conditions['threads']} thread(s) of "
-        f"{conditions['cores']} cores, {conditions['precision']}; frames by {conditions['transport']}[/]"
+        f"{conditions['cores']} cores, {conditions['precision']}; frames by "
+        f"{conditions['transport']}, poses by {conditions['poses']}[/]"
     )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from poseloop import local
+from poseloop import local, local_frames
 from poseloop.clock import clock_id, now_ns
 from poseloop.messages import POLICY_FROM_WIRE
 from poseloop.types import Policy
@@ -245,7 +245,7 @@ class GrpcFrames:
         asked = request.shared_memory and request.clock_id == clock_id()
         if not (asked and self._settings.shared_memory and local.is_installed()):
             return None
-        name = local.service_name(self._server_id, session_id)
+        name = local_frames.service_name(self._server_id, session_id)
         try:
             return await asyncio.to_thread(LocalFrames, name, window)
         except local.LocalTransportError as error:

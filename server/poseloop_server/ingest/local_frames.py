@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from google.protobuf.message import DecodeError
-from poseloop import local
+from poseloop import local_frames
 from poseloop.clock import now_ns
+from poseloop.local import memory_at, reclaim
 from poseloop.v1 import poseloop_pb2 as pb
 
 from poseloop_server.refusal import RefusedError, invalid
@@ -37,7 +38,7 @@ class LocalFrames:
         """
         self.name = name
         self.refusal: RefusedError | None = None
-        services = local.Services.create(name, queue_frames)
+        services = local_frames.FrameServices.create(name, queue_frames)
         self._subscriber: Any = services.frames.subscriber_builder().create()
         self._listener: Any = services.event.listener_builder().create()
         self._notifier: Any = services.event.notifier_builder().create()
@@ -67,7 +68,7 @@ class LocalFrames:
         self.finish()
         for port in (self._subscriber, self._listener, self._notifier):
             port.delete()
-        local.reclaim()
+        reclaim()
 
     def _run(self, take: TakeFrame, refuse: Callable[[], object]) -> None:
         import iceoryx2 as iox2
@@ -86,7 +87,7 @@ class LocalFrames:
         while (sample := self._subscriber.receive()) is not None:
             received_ns = now_ns()
             try:
-                header, data = local.unpack(sample.payload().as_memory_view().cast("B"))
+                header, data = local_frames.unpack(memory_at(sample.payload_ptr, sample.header.number_of_elements))
             except (DecodeError, ValueError):
                 raise invalid("message", "what lies in shared memory is no poseloop.v1.Frame; send one.") from None
             take(header, data, sample, received_ns)

@@ -232,20 +232,24 @@ class StreamEvent(_message.Message):
     def __init__(self, stream: _Optional[str] = ..., kind: _Optional[_Union[StreamEvent.Kind, str]] = ..., time_ns: _Optional[int] = ..., message: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ...) -> None: ...
 
 class ServerStatus(_message.Message):
-    __slots__ = ("server_id", "time_ns", "started_ns", "models", "streams", "version")
+    __slots__ = ("server_id", "time_ns", "started_ns", "models", "streams", "version", "clock_id", "shared_memory")
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_NS_FIELD_NUMBER: _ClassVar[int]
     STARTED_NS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     server_id: str
     time_ns: int
     started_ns: int
     models: _containers.RepeatedScalarFieldContainer[str]
     streams: _containers.RepeatedScalarFieldContainer[str]
     version: str
-    def __init__(self, server_id: _Optional[str] = ..., time_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., streams: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+    clock_id: str
+    shared_memory: str
+    def __init__(self, server_id: _Optional[str] = ..., time_ns: _Optional[int] = ..., started_ns: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., streams: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., clock_id: _Optional[str] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
     __slots__ = ("name", "spec", "sha256", "provider", "device", "precision", "warm_up_ms", "inference_ms", "streams", "threads", "cores", "batch_times", "batches")
