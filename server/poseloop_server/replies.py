@@ -13,7 +13,9 @@ from poseloop_server.wire import counters_to_wire, length_delimited_tag, varint
 _POSE = length_delimited_tag(pb.TrackReply.POSE_FIELD_NUMBER)
 
 
-def opened(stream: Stream, spec: ModelSpec, server_id: str, window: int, shared_memory: str) -> bytes:
+def opened(
+    stream: Stream, spec: ModelSpec, server_id: str, window: int, shared_memory: str, shared_memory_event: str
+) -> bytes:
     """Tell the client that its stream is open."""
     message = pb.TrackReply()
     message.opened.server_id = server_id
@@ -22,6 +24,7 @@ def opened(stream: Stream, spec: ModelSpec, server_id: str, window: int, shared_
     message.opened.window = window
     message.opened.model_spec = spec.model_dump_json()
     message.opened.shared_memory = shared_memory
+    message.opened.shared_memory_event = shared_memory_event
     return message.SerializeToString()
 
 

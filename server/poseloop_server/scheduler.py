@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from poseloop.errors import PoseloopError
 from poseloop.types import Policy
 
 from poseloop_server import replies
+from poseloop_server.doorbell import Doorbell
 from poseloop_server.events import Events
 from poseloop_server.frames import IncomingFrame, to_image
 from poseloop_server.jobs import Job, WaitingJobs
@@ -33,6 +35,24 @@ _log = logging.getLogger(__name__)
 # The shortest sleep that the system has, some 60 us on Linux; Windows' would be longer than what it gains.
 _GIVE_WAY_S = 0.0 if sys.platform == "win32" else 1e-6
 _PRIORITY_OF_JOBS = 0  # that of a stream that asks for none
+# A ring ends the wait; this bounds it, for acknowledgements that are due and should a ring be lost.
+_SLICE_S = 0.05
+
+
+class FrameSource(Protocol):
+    """Where the model's thread fetches a stream's frames itself; all of it is called on that thread."""
+
+    over: bool
+    """No more frames will come."""
+
+    def take_in(self) -> bool:
+        """Put what has arrived into the stream's mailbox; returns whether the stream has to stand in line."""
+
+    def rest(self) -> None:
+        """Do what can wait until there is nothing else to do."""
+
+    def abandon(self) -> None:
+        """Let whoever waits for the source go on: nobody will take in any more."""
 
 
 class _Member:
@@ -55,6 +75,14 @@ class _Swap:
     done: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(slots=True)
+class _Source:
+    """A stream whose frames the thread has to fetch from now on, on its way to the thread."""
+
+    member: _Member
+    source: FrameSource
+
+
 _Taken = tuple[_Member, IncomingFrame]
 
 
@@ -63,7 +91,8 @@ class Scheduler:
 
     A stream stands in line exactly once while frames wait in its mailbox, and goes to the end of its priority's line
     after its turn: so turns are fair, a stream that sends faster gains nothing, and what is taken is the newest at that
-    moment. What becomes ready comes in through a `queue.SimpleQueue`, whose waiting is done in C.
+    moment. What becomes ready comes in through a `queue.SimpleQueue`, whose waiting is done in C; but while a stream
+    comes through shared memory the thread waits for the `Doorbell` that its sender rings, and fetches frames itself.
 
     Attributes:
         model: the version that the next stream is opened with.
@@ -80,11 +109,16 @@ class Scheduler:
         self._server_id = server_id
         self._members: dict[int, _Member] = {}  # by session id; changed on the event loop's thread only
         self._jobs = WaitingJobs()
-        self._ready: SimpleQueue[_Member | WaitingJobs | _Swap | None] = SimpleQueue()
+        self._opening = threading.Lock()
+        self._ready: SimpleQueue[_Member | WaitingJobs | _Swap | _Source | None] = SimpleQueue()
+        self._bell: Doorbell | None = None
+        self._listens = False  # whether the thread waits for the bell; written by the thread
         # What follows is the thread's own:
         self._turns: Turns[_Member | WaitingJobs] = Turns()
         self._running = model
         self._ending = False
+        self._ended = False
+        self._sources: list[_Source] = []
         self._thread = threading.Thread(target=self._run, name=f"model {model.name}", daemon=True)
         self._thread.start()
 
@@ -93,9 +127,26 @@ class Scheduler:
         """The streams that use this model."""
         return [member.stream for member in self._members.values()]
 
+    def open_bell(self, name: str) -> Doorbell:
+        """Return the bell of this model, made at the first call; off the event loop.
+
+        Raises:
+            LocalTransportError: the host's shared memory can't be used.
+        """
+        with self._opening:
+            if self._bell is None:
+                self._bell = Doorbell(name)
+            return self._bell
+
     def add(self, stream: Stream) -> None:
         """Serve a stream from now on."""
         self._members[stream.identity.session_id] = _Member(stream, self._writer(stream, self.model))
+
+    def fetch(self, stream: Stream, source: FrameSource) -> None:
+        """Let the thread fetch a stream's frames until the source is over; the bell has to be there."""
+        self._put(_Source(self._members[stream.identity.session_id], source))
+        if self._ended:
+            source.abandon()
 
     def remove(self, stream: Stream) -> None:
         """Forget a stream, of which no frame waits any more."""
@@ -106,13 +157,13 @@ class Scheduler:
 
         Otherwise the event loop would hold the interpreter until its acknowledgement is written, and the frame wait.
         """
-        self._ready.put(self._members[stream.identity.session_id])
+        self._put(self._members[stream.identity.session_id])
         time.sleep(_GIVE_WAY_S)
 
     def submit(self, job: Job) -> None:
         """Let a job have turns between those of the streams."""
         if self._jobs.put(job):
-            self._ready.put(self._jobs)
+            self._put(self._jobs)
 
     def swap(self, model: PoseModel) -> _Swap:
         """Let another version serve from the next inference on; on the event loop's thread, see `wait_for`.
@@ -121,7 +172,7 @@ class Scheduler:
         """
         swap = _Swap(model)
         self.model = model
-        self._ready.put(swap)
+        self._put(swap)
         return swap
 
     def wait_for(self, swap: _Swap) -> None:
@@ -132,9 +183,18 @@ class Scheduler:
 
     def stop(self) -> None:
         """End the thread after the turns that are due; waits for it."""
-        self._ready.put(None)
+        self._put(None)
         self._thread.join()
         self._jobs.close()
+        if self._bell is not None:
+            self._bell.close()
+
+    def _put(self, item: _Member | WaitingJobs | _Swap | _Source | None) -> None:
+        """Hand something to the thread, and wake it."""
+        self._ready.put(item)
+        # The thread says that it listens before it looks into the queue for the last time.
+        if self._listens and self._bell is not None:
+            self._bell.ring()
 
     def _writer(self, stream: Stream, model: PoseModel) -> PoseWriter:
         return PoseWriter(stream.identity, model.spec, self._server_id, model.sha256)
@@ -149,21 +209,55 @@ class Scheduler:
         except Exception:  # a defect of ours: a server whose model serves nobody any more must not look alive
             _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
             os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            self._ended, self._listens = True, False
+            while self._ready.qsize():
+                if isinstance(item := self._ready.get(), _Source):
+                    self._sources.append(item)
+            for fetched in self._sources:
+                fetched.source.abandon()
 
     def _line_up(self) -> bool:
         """Put those who became ready in line, and wait where nobody is; false where the thread has to end."""
         turns, ready = self._turns, self._ready
-        while ready.qsize() or not (turns or self._ending):
-            match ready.get():
-                case _Member() as member:
-                    turns.add(member.priority, member)
-                case WaitingJobs() as jobs:
-                    turns.add(_PRIORITY_OF_JOBS, jobs)
-                case _Swap() as swap:
-                    self._take_over(swap)
-                case None:
-                    self._ending = True
-        return bool(turns)
+        while True:
+            while ready.qsize():
+                self._accept(ready.get())
+            if self._sources:
+                self._fetch()
+            if turns or self._ending:
+                return bool(turns)
+            if not self._listens:
+                self._accept(ready.get())
+            elif not ready.qsize() and self._bell is not None:
+                for fetched in self._sources:
+                    fetched.source.rest()
+                self._bell.wait(_SLICE_S)
+
+    def _accept(self, item: _Member | WaitingJobs | _Swap | _Source | None) -> None:
+        match item:
+            case _Member() as member:
+                self._turns.add(member.priority, member)
+            case WaitingJobs() as jobs:
+                self._turns.add(_PRIORITY_OF_JOBS, jobs)
+            case _Swap() as swap:
+                self._take_over(swap)
+            case _Source() as fetched:
+                self._sources.append(fetched)
+                self._listens = True
+            case None:
+                self._ending = True
+
+    def _fetch(self) -> None:
+        """Take in the frames that lie in shared memory."""
+        ended = False
+        for fetched in self._sources:
+            if fetched.source.take_in():
+                self._turns.add(fetched.member.priority, fetched.member)
+            ended = ended or fetched.source.over
+        if ended:
+            self._sources = [fetched for fetched in self._sources if not fetched.source.over]
+            self._listens = bool(self._sources)
 
     def _take_turn(self) -> None:
         """Serve who is next, together with those whose frames are best inferred with this one."""

@@ -44,9 +44,9 @@ class ClientAccount:
 class Stream:
     """The state of one open stream.
 
-    Two threads write here, each its own counters: the event loop's what it received, the model's what it did with it.
-    No counter has two writers, so none needs a lock, and `counters` reads them in an order in which nothing can be
-    counted as done before it was counted as sent.
+    Two threads write here, each its own counters: the event loop's what it received, the model's what it did with it;
+    of frames that come through shared memory the model's thread does both. No counter has two writers, so none needs a
+    lock, and `counters` reads them in an order in which nothing can be counted as done before it was counted as sent.
     """
 
     identity: StreamIdentity
@@ -56,7 +56,7 @@ class Stream:
     latencies: Latencies = field(default_factory=Latencies)
     opened_ns: int = field(default_factory=now_ns)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
-    # Written by the event loop's thread:
+    # Written by the thread that receives the frames:
     client: ClientAccount = ClientAccount()
     first_sent: int = 0  # the client's count of sent frames with the first that came
     received: int = 0
@@ -98,7 +98,7 @@ class Stream:
         )
 
     def put(self, frame: IncomingFrame, client: ClientAccount) -> bool:
-        """Take in a frame; on the loop's thread.
+        """Take in a frame; on the loop's thread, or the model's where that fetches them.
 
         Returns:
             Whether the stream has to be put into its model's queue.
@@ -115,6 +115,11 @@ class Stream:
         if done.replaced:
             self.dropped_mailbox += 1
         return done.was_empty
+
+    def gave_way(self, frames: int) -> None:
+        """Count live frames that a newer one replaced on their way here; by whoever puts frames in."""
+        self.received += frames
+        self.dropped_mailbox += frames
 
     def answer(self, message: bytes | None) -> None:
         """Hand a reply, if there is one, to the call, and count the frame as done with; on the model's thread.

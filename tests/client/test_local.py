@@ -19,22 +19,23 @@ from poseloop.v1 import poseloop_pb2 as pb
 @given(data=st.binary(max_size=200))
 def test_garbage_is_no_frame_and_no_surprise(data: bytes) -> None:
     try:
-        header, pixels = local_frames.unpack(memoryview(data))
+        _, header, pixels = local_frames.unpack(memoryview(data))
     except (ValueError, DecodeError):
         return
     assert isinstance(header, pb.Frame)
     assert len(pixels) <= len(data)
 
 
-@given(sequence=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300))
-def test_what_is_packed_is_unpacked(sequence: int, pixels: bytes) -> None:
-    header = pb.Frame(sequence=sequence, width=3)
+@given(number=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300))
+def test_what_is_packed_is_unpacked(number: int, pixels: bytes) -> None:
+    header = pb.Frame(sequence=number, width=3)
     fields = header.SerializeToString()
     offset = local_frames.data_offset(len(fields))
     packed = ctypes.create_string_buffer(offset + len(pixels))
-    local_frames.write_header(ctypes.addressof(packed), fields, offset)
+    local_frames.write_header(ctypes.addressof(packed), number, fields, offset)
     packed[offset:] = pixels
-    found, data = local_frames.unpack(memoryview(packed).cast("B"))
+    found_number, found, data = local_frames.unpack(memoryview(packed).cast("B"))
+    assert found_number == number
     assert found == header
     assert bytes(data) == pixels
 

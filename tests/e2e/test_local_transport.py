@@ -122,8 +122,50 @@ def test_live_overload_balances(server: RealServer) -> None:
     assert 0 < counters.published < 300
 
 
+def test_a_live_frame_that_was_not_taken_gives_way_to_a_newer_one(tmp_path: Path) -> None:
+    """However long the inference, the next one has the frame that was the newest when it began."""
+    write_spot_model(tmp_path / "busy.onnx", native_size=(160, 120), busy_rounds=150)
+    poses: list[poseloop.Pose] = []
+    with (
+        RealServer(tmp_path, "--model", str(tmp_path / "busy.onnx")) as server,
+        poseloop.connect(server.address) as connection,
+    ):
+        sender = connection.sender(STREAM, transport="local", on_pose=poses.append)
+        captured = []
+        for _ in range(400):
+            captured.append(poseloop.now_ns())
+            sender.send(spot(5, 5, 160, 120), captured[-1])
+            time.sleep(0.003)
+        counters = sender.close()
+    assert counters.sent == 400 == counters.published + counters.dropped
+    assert counters.dropped_mailbox > counters.published  # the model is slow enough for the test to mean anything
+    assert counters.dropped_outbox == counters.lost_connection == 0
+    # What was captured this long before an inference began had arrived, on a busy machine too.
+    margin_ns = 30_000_000
+    for pose in poses:
+        arrived = [
+            number for number, at_ns in enumerate(captured) if at_ns < pose.stamps.inference_started_ns - margin_ns
+        ]
+        assert not arrived or pose.sequence >= arrived[-1]
+
+
+def test_a_stream_over_grpc_has_its_turns_beside_one_through_shared_memory(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection:
+        senders = [connection.sender(f"cam-{way}", transport=way, policy="lossless") for way in ("local", "grpc")]
+        for number in range(200):
+            for sender in senders:
+                sender.send(spot(number % 64, number % 48, 64, 48))
+        for sender in senders:
+            assert sender.close().published == 200
+        with connection.sender(STREAM, transport="grpc") as later:  # the thread waits for its queue again
+            later.send(spot(1, 1, 64, 48))
+        assert later.counters.published == 1
+
+
 def test_a_killed_camera_leaves_nothing_behind(server: RealServer) -> None:
     with poseloop.connect(server.address) as connection:
+        connection.sender("first", transport="local").close()  # what all streams of a model share is made now
+        wait_until(lambda: not connection.streams())
         before = shared_memory_files()
         for _ in range(3):
             camera = subprocess.Popen(
@@ -187,7 +229,9 @@ def test_auto_takes_grpc_where_the_memory_can_not_be_attached_to(
     server: RealServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a container of its own: the same host, another view of its files.
-    monkeypatch.setattr("poseloop.transport.FramePort", lambda name: local_frames.FramePort(f"{name}/elsewhere"))
+    monkeypatch.setattr(
+        "poseloop.transport.FramePort", lambda name, event: local_frames.FramePort(f"{name}/elsewhere", event)
+    )
     with poseloop.connect(server.address) as connection:
         with connection.sender(STREAM) as sender:
             assert sender.transport == "grpc"

@@ -20,7 +20,7 @@ from poseloop.encode_choice import Passage
 from poseloop.encoder import Encoder
 from poseloop.errors import InvalidInputError
 from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
-from poseloop.outbox import Break, Outbox, Outgoing
+from poseloop.outbox import Break, Outbox, Outgoing, forget_up_to
 from poseloop.spacing import Spacing
 from poseloop.transport import Connection
 from poseloop.types import Counters, PixelFormat, Policy
@@ -36,6 +36,9 @@ _SILENCE_NS = {Policy.LIVE: 10_000_000_000, Policy.LOSSLESS: 60_000_000_000}
 _LOOK_S = 1.0
 # Long enough for another thread to wake up.
 _REST_S = 0.0002
+# Where a frame that was not taken yet gives way to a newer one, no frame has to be held back; this only bounds what is
+# remembered, should the server no longer answer.
+_WINDOW_WHERE_NEWEST_WINS = 4096
 # Before the first exchange nothing is known of another machine's clock.
 _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
@@ -60,6 +63,7 @@ class Flow:
         self._encoder = encoder
         self._encoding = False
         self._spacing = Spacing()
+        self._spaces = policy is Policy.LIVE  # whether what the network carries decides when a frame leaves
         self._changed = threading.Condition()
         self._outbox: Outbox[FrameData] = Outbox(policy)
         self._connection: Connection | None = None
@@ -128,7 +132,8 @@ class Flow:
     def opened(self, connection: Connection, window: int, clock: OffsetEstimator | None) -> None:
         """Let frames go to this connection; ``clock`` is None where the server shares our clock."""
         with self._changed:
-            self._outbox.opened(window)
+            self._spaces = self._policy is Policy.LIVE and not connection.newest_wins
+            self._outbox.opened(_WINDOW_WHERE_NEWEST_WINS if connection.newest_wins else window)
             self._spacing = Spacing()
             if self._encoder is not None:
                 self._encoder.begin()
@@ -147,6 +152,8 @@ class Flow:
             sent = self._sent.pop(sequence, None)
             if sent is not None:
                 self._learn(sequence, sent, received_ns, answered_ns, arrived_ns)
+            if self._policy is Policy.LIVE:
+                forget_up_to(sequence, self._sent)
             self._outbox.acknowledge(sequence, counters_from_wire(counters))
             self._pump()
             self._finish_if_done()
@@ -269,7 +276,7 @@ class Flow:
 
     def _is_free(self) -> bool:
         """Whether no frame is being compressed, and the network has room for the next as far as is known."""
-        return not self._encoding and (self._policy is Policy.LOSSLESS or self._spacing.may_follow(now_ns()))
+        return not self._encoding and (not self._spaces or self._spacing.may_follow(now_ns()))
 
     def _pump(self) -> None:
         while self._connection is not None and self._is_free() and (outgoing := self._outbox.take()) is not None:
@@ -289,12 +296,15 @@ class Flow:
         pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.data.nbytes
         sent = self._sent[outgoing.sequence] = _Sent(now_ns(), pixel_bytes, compress_ns)
         connection.send(self._header(outgoing, frame, sent.at_ns), frame.data)
-        self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
+        if self._spaces:
+            self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
 
     def _learn(self, sequence: int, sent: _Sent, received_ns: int, answered_ns: int, arrived_ns: int) -> None:
         """Note what the answer to a frame says of the server's clock and of the network."""
         if self._clock is not None:
             self._clock.add(sent.at_ns, received_ns, answered_ns, arrived_ns)
+        if not self._spaces:
+            return
         self._spacing.answered(sequence, arrived_ns)
         if self._encoder is not None and sent.pixel_bytes:
             passage = Passage(sent.compress_ns > 0, sent.pixel_bytes, sent.compress_ns, arrived_ns - sent.at_ns)

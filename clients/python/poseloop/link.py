@@ -229,7 +229,8 @@ class Link:
                 )
             return call
         try:
-            return LocalConnection(call, opened.shared_memory)
+            newest_wins = self._opening.policy == pb.DELIVERY_POLICY_LIVE
+            return LocalConnection(call, opened.shared_memory, opened.shared_memory_event, newest_wins=newest_wins)
         except LocalTransportError as error:
             if self._asked == "local":
                 raise

@@ -3,19 +3,21 @@
 The stream is opened, acknowledged and ended over gRPC as ever; here only frames travel. A message is a `Frame` of the
 wire contract without its data, then the data, at an offset that suits vector instructions::
 
-    bytes 0-3    length of the serialised Frame, little-endian
-    bytes 4-7    offset of the data
-    from byte 8  the serialised Frame
+    bytes 0-7    number of the message, from 0, little-endian
+    bytes 8-11   length of the serialised Frame
+    bytes 12-15  offset of the data
+    from byte 16 the serialised Frame
     from offset  the data
 
-The server makes the service and the sender opens it.
+The server makes the service and the sender opens it, and an event of the server's beside it, which is notified of each
+frame. In a live stream a frame that the server has not taken yet gives way to a newer one, and the server sees by the
+numbers how many did.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -23,7 +25,7 @@ import numpy as np
 from poseloop.local import LocalTransportError, byte_messages, events, memory_at, tried
 from poseloop.v1 import poseloop_pb2 as pb
 
-_PREFIX: Final = struct.Struct("<II")
+_PREFIX: Final = struct.Struct("<QII")
 _ALIGNMENT: Final = 64
 # Sequences and times grow by a byte now and then: the header's room is always this or more.
 _HEADER_ROOM: Final = 192
@@ -36,65 +38,55 @@ def service_name(server_id: str, session_id: int) -> str:
     return f"poseloop/{server_id}/{session_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class FrameServices:
-    """The two services of one stream: its frames, and the event that says that there is one."""
+def create_service(name: str, queue_frames: int, *, newest_wins: bool) -> Any:
+    """Make a stream's service, on the server.
 
-    frames: Any
-    event: Any
+    Args:
+        name: of the service.
+        queue_frames: how many wait in the shared memory at most.
+        newest_wins: what happens when one more comes: the oldest gives way, or the newest is refused.
 
-    @classmethod
-    def create(cls, name: str, queue_frames: int) -> Self:
-        """Make them; ``queue_frames`` wait at most in the shared memory, and twice as many may be looked at.
+    Raises:
+        LocalTransportError: the host's shared memory can't be used.
+    """
+    import iceoryx2 as iox2
 
-        Raises:
-            LocalTransportError: the host's shared memory can't be used.
-        """
-        import iceoryx2 as iox2
-
-        frames = (
-            byte_messages(name)
-            .max_publishers(1)
-            .max_subscribers(1)
-            .history_size(0)
-            .enable_safe_overflow(False)
-            .subscriber_max_buffer_size(queue_frames)
-            .subscriber_max_borrowed_samples(2 * queue_frames + 2)
-            .payload_alignment(iox2.Alignment.new(_ALIGNMENT))
-        )
-        return cls(tried(frames.create, "made"), tried(events(name).create, "made"))
-
-    @classmethod
-    def open(cls, name: str) -> Self:
-        """Open what the server has made.
-
-        Raises:
-            LocalTransportError: it is not there for this process: another user's, or in another container.
-        """
-        return cls(tried(byte_messages(name).open, "opened"), tried(events(name).open, "opened"))
+    frames = (
+        byte_messages(name)
+        .max_publishers(1)
+        .max_subscribers(1)
+        .history_size(0)
+        .enable_safe_overflow(newest_wins)
+        .subscriber_max_buffer_size(queue_frames)
+        # Looked at: one in the mailbox, one in inference, and those on their way in between.
+        .subscriber_max_borrowed_samples(2 * queue_frames + 4)
+        .payload_alignment(iox2.Alignment.new(_ALIGNMENT))
+    )
+    return tried(frames.create, "made")
 
 
 class FramePort:
     """The sender's side of one stream."""
 
-    def __init__(self, name: str) -> None:
-        """Attach to the service of that name.
+    def __init__(self, name: str, event: str) -> None:
+        """Attach to the service and the event of these names.
 
         Raises:
             LocalTransportError: it is not there for this process.
         """
         import iceoryx2 as iox2
 
-        services = FrameServices.open(name)
+        service = tried(byte_messages(name).open, "opened")
         publisher = (
-            services.frames.publisher_builder()
+            service.publisher_builder()
             .initial_max_slice_len(_FIRST_BYTES)
             .max_loaned_samples(2)
             .allocation_strategy(iox2.AllocationStrategy.PowerOfTwo)
             .backpressure_strategy(iox2.BackpressureStrategy.DiscardData)
         )
         self._publisher = tried(publisher.create, "opened")
-        self._notifier = tried(services.event.notifier_builder().create, "opened")
+        self._notifier = tried(tried(events(event).open, "opened").notifier_builder().create, "opened")
+        self._number = 0
         self._next: Any = None  # memory for the next frame, taken while there is time
         self._next_bytes = 0
 
@@ -112,10 +104,11 @@ class FramePort:
             if sample is None or self._next_bytes != size:
                 sample = self._publisher.loan_slice_uninit(size)
             address = sample.payload_ptr
-            write_header(address, fields, offset)
+            write_header(address, self._number, fields, offset)
             np.copyto(np.frombuffer(memory_at(address + offset, len(data)), np.uint8), np.frombuffer(data, np.uint8))
             if sample.assume_init().send() != 1:
                 raise LocalTransportError("the server no longer takes frames from shared memory")
+            self._number += 1
             self._notifier.notify()
             self._next, self._next_bytes = self._publisher.loan_slice_uninit(size), size
         except LocalTransportError:
@@ -143,19 +136,19 @@ def data_offset(header_bytes: int) -> int:
     return max(_HEADER_ROOM, -(-(_PREFIX.size + header_bytes) // _ALIGNMENT) * _ALIGNMENT)
 
 
-def write_header(address: int, fields: bytes, offset: int) -> None:
+def write_header(address: int, number: int, fields: bytes, offset: int) -> None:
     """Write all of a message but its data."""
-    ctypes.memmove(address, _PREFIX.pack(len(fields), offset) + fields, _PREFIX.size + len(fields))
+    ctypes.memmove(address, _PREFIX.pack(number, len(fields), offset) + fields, _PREFIX.size + len(fields))
 
 
-def unpack(view: memoryview) -> tuple[pb.Frame, memoryview]:
-    """Return the header of a message and a view of its data.
+def unpack(view: memoryview) -> tuple[int, pb.Frame, memoryview]:
+    """Return the number of a message, its header, and a view of its data.
 
     Raises:
         ValueError: it is no such message.
         google.protobuf.message.DecodeError: likewise.
     """
-    length, offset = _PREFIX.unpack_from(view) if len(view) >= _PREFIX.size else (0, 0)
+    number, length, offset = _PREFIX.unpack_from(view) if len(view) >= _PREFIX.size else (0, 0, 0)
     if not _PREFIX.size <= _PREFIX.size + length <= offset <= len(view):
         raise ValueError(f"{len(view)} bytes hold no frame")
-    return pb.Frame.FromString(bytes(view[_PREFIX.size : _PREFIX.size + length])), view[offset:]
+    return number, pb.Frame.FromString(bytes(view[_PREFIX.size : _PREFIX.size + length])), view[offset:]

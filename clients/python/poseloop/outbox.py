@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from poseloop.types import Counters, Policy
 
@@ -42,7 +42,7 @@ class Outbox(Generic[Payload]):
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._waiting: deque[tuple[int, Payload]] = deque()
-        self._unacknowledged: dict[int, Payload] = {}
+        self._unacknowledged: dict[int, Payload | None] = {}  # in live mode without the payload
         self._window = 0  # no frame may leave before the stream is open
         self._next_sequence = 0
         self._dropped = 0
@@ -112,7 +112,8 @@ class Outbox(Generic[Payload]):
         if not self._waiting or len(self._unacknowledged) >= self._window:
             return None
         sequence, payload = self._waiting.popleft()
-        self._unacknowledged[sequence] = payload
+        # A live frame is never sent again.
+        self._unacknowledged[sequence] = None if self._policy is Policy.LIVE else payload
         self._left_in_session += 1
         counters = Counters(sent=self._next_sequence, dropped_outbox=self._dropped, lost_connection=self._lost)
         return Outgoing(sequence, payload, counters)
@@ -120,11 +121,15 @@ class Outbox(Generic[Payload]):
     def acknowledge(self, sequence: int, server: Counters) -> bool:
         """Note that the server answered a frame, and the session's counters that came with it.
 
-        Returns whether the frame was waiting for its answer: a live frame may be answered twice, by its
-        acknowledgement and by its pose.
+        In live mode the answer goes for those before it too. Returns whether the frame was waiting for its answer: a
+        live frame may be answered twice, by its acknowledgement and by its pose.
         """
         self._session = _newest(self._session, server)
-        return self._unacknowledged.pop(sequence, None) is not None
+        was_waiting = sequence in self._unacknowledged
+        self._unacknowledged.pop(sequence, None)
+        if self._policy is Policy.LIVE:
+            forget_up_to(sequence, self._unacknowledged)
+        return was_waiting
 
     def opened(self, window: int) -> None:
         """A session begins, and at most ``window`` frames may be unacknowledged in it."""
@@ -147,7 +152,10 @@ class Outbox(Generic[Payload]):
             acknowledged = self._left_in_session - to_resend
             # Frames that are sent again will be counted by the next session, even if this one did publish them.
             session = replace(session, published=min(session.published, max(0, acknowledged - session.failed)))
-            self._waiting.extendleft(reversed(self._unacknowledged.items()))
+            unanswered = [
+                (sequence, payload) for sequence, payload in self._unacknowledged.items() if payload is not None
+            ]
+            self._waiting.extendleft(reversed(unanswered))
             lost = 0
         else:
             to_resend = 0
@@ -174,6 +182,12 @@ class Outbox(Generic[Payload]):
         self._waiting.clear()
         self._dropped += abandoned
         return abandoned
+
+
+def forget_up_to(sequence: int, numbered: dict[int, Any]) -> None:
+    """Remove what has that number or a lower one from a dictionary in the order of its numbers."""
+    while numbered and (first := next(iter(numbered))) <= sequence:
+        del numbered[first]
 
 
 def _newest(known: Counters, told: Counters) -> Counters:

@@ -99,7 +99,13 @@ def measure_clock(channel: grpc.Channel, clock: OffsetEstimator) -> None:
 
 
 class GrpcConnection:
-    """One `Track` call: messages go in at any time, replies come out until it ends."""
+    """One `Track` call: messages go in at any time, replies come out until it ends.
+
+    Attributes:
+        newest_wins: where a frame that was not taken yet gives way to a newer one, so that none has to be held back.
+    """
+
+    newest_wins: Final = False
 
     def __init__(self, address: str, opening: pb.OpenStream) -> None:
         self._address = address
@@ -146,9 +152,10 @@ class LocalConnection:
         LocalTransportError: this process can't attach to the memory that the server offers.
     """
 
-    def __init__(self, call: GrpcConnection, service: str) -> None:
+    def __init__(self, call: GrpcConnection, service: str, event: str, *, newest_wins: bool) -> None:
         self._call = call
-        self._port = FramePort(service)
+        self._port = FramePort(service, event)
+        self.newest_wins = newest_wins
 
     def send(self, header: pb.Frame, data: memoryview) -> None:
         """Leave a frame, whose ``header`` has no data, in the shared memory; copies the data and never blocks.

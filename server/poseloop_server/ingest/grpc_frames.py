@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,9 +98,10 @@ class _Session:
     outbox: _Outbox
     gate: FrameGate
     shared: LocalFrames | None
+    latest: IncomingFrame | None = None  # of those that came through shared memory
 
-    def admit(self, frame: IncomingFrame, client: ClientAccount, reply: Callable[[bytes], object]) -> None:
-        """Hand on a frame that there is room for; on the thread that receives the stream's frames.
+    def admit(self, frame: IncomingFrame, client: ClientAccount) -> None:
+        """Hand on a frame that there is room for; on the event loop.
 
         Raises:
             RefusedError: the replies before it are not read.
@@ -109,24 +110,39 @@ class _Session:
         if stream.put(frame, client):
             self.scheduler.wake(stream)
         if stream.identity.policy is Policy.LIVE:
-            reply(replies.ack(stream, frame))
-        if self.outbox.overflowed:
-            raise RefusedError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "", "replies are not read; read them, or don't ask for poses."
-            )
+            self.outbox.put(replies.ack(stream, frame))
+        self._require_reader()
 
-    def take(self, header: pb.Frame, data: memoryview, owner: object, received_ns: int) -> None:
-        """Check a frame that lies in shared memory and hand it on; on that memory's thread.
+    def take(self, header: pb.Frame, data: memoryview, owner: object, received_ns: int, gave_way: int) -> bool:
+        """Check a frame that lies in shared memory and put it in; on the model's thread.
+
+        Returns:
+            Whether the stream has to stand in its model's line.
 
         Raises:
-            RefusedError: it can't be right, or there is no room for it.
+            RefusedError: it can't be right, there is no room for it, or the replies are not read.
         """
         # A JPEG is copied: what decodes it must not see it change.
         pixels = bytes(data) if header.format == pb.PIXEL_FORMAT_JPEG else data
         frame, client = self.gate.admit_frame(header, pixels, received_ns, owner)
         if not self.stream.mailbox.has_room:
             raise invalid("sequence", "more frames are unacknowledged than the window allows; wait for answers.")
-        self.admit(frame, client, lambda reply: self.stream.loop.call_soon_threadsafe(self.outbox.put, reply))
+        self._require_reader()
+        self.latest = frame
+        self.stream.gave_way(gave_way)
+        return self.stream.put(frame, client)
+
+    def acknowledge_latest(self) -> None:
+        """Answer the latest frame that came through shared memory, and so those before it; on the model's thread."""
+        latest, self.latest = self.latest, None
+        if latest is not None:
+            self.stream.loop.call_soon_threadsafe(self.outbox.put, replies.ack(self.stream, latest))
+
+    def _require_reader(self) -> None:
+        if self.outbox.overflowed:
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "", "replies are not read; read them, or don't ask for poses."
+            )
 
 
 async def _read_one(context: Context) -> Any:
@@ -184,7 +200,10 @@ class GrpcFrames:
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         if session.shared is not None:
-            session.shared.start(session.take, partial(session.stream.loop.call_soon_threadsafe, reader.cancel))
+            live = session.stream.identity.policy is Policy.LIVE
+            refuse = partial(session.stream.loop.call_soon_threadsafe, reader.cancel)
+            session.shared.start(session.take, session.acknowledge_latest if live else None, refuse)
+            session.scheduler.fetch(session.stream, session.shared)
         reason = _BROKE
         try:
             await asyncio.wait({reader})
@@ -210,10 +229,12 @@ class GrpcFrames:
         policy = POLICY_FROM_WIRE.get(request.policy, Policy.LIVE)
         window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         session_id = self._table.next_session_id()
-        shared = await self._offer_shared_memory(request, session_id, window)
+        scheduler = self._registry.find(request.model)
+        shared = await self._offer_shared_memory(request, scheduler, session_id, window)
         try:
             # From here on nothing waits: the name stays free until it is taken.
-            scheduler = self._registry.find(request.model)
+            if self._registry.find(request.model) is not scheduler:
+                raise unavailable("the model was unloaded at this moment; connect again.")
             self._table.require_free(request.stream)
         except RefusedError:
             if shared is not None:
@@ -234,20 +255,29 @@ class GrpcFrames:
         self._table.add(stream)
         scheduler.add(stream)
         self._events.opened(stream)
-        offered = "" if shared is None else shared.name
-        outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window, offered))
+        offered = ("", "") if shared is None else (shared.name, shared.event)
+        outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window, *offered))
         model = scheduler.model
         gate = FrameGate(self._settings.max_frame_pixels, model.fixed_width, model.fixed_height)
         return _Session(stream, scheduler, outbox, gate, shared)
 
-    async def _offer_shared_memory(self, request: pb.OpenStream, session_id: int, window: int) -> LocalFrames | None:
+    async def _offer_shared_memory(
+        self, request: pb.OpenStream, scheduler: Scheduler, session_id: int, window: int
+    ) -> LocalFrames | None:
         """Make the shared memory of a stream whose client asks for it and shares this host, where that can be had."""
         asked = request.shared_memory and request.clock_id == clock_id()
         if not (asked and self._settings.shared_memory and local.is_installed()):
             return None
-        name = local_frames.service_name(self._server_id, session_id)
+        live = request.policy != pb.DELIVERY_POLICY_LOSSLESS
+
+        def offer() -> LocalFrames:
+            # The first stream of a model names its bell.
+            bell = scheduler.open_bell(f"{local_frames.service_name(self._server_id, session_id)}/bell")
+            name = local_frames.service_name(self._server_id, session_id)
+            return LocalFrames(name, bell.name, None if live else window, bell.ring)
+
         try:
-            return await asyncio.to_thread(LocalFrames, name, window)
+            return await asyncio.to_thread(offer)
         except local.LocalTransportError as error:
             _log.warning("stream %s: %s; its frames come over gRPC", request.stream, error)
             return None
@@ -279,7 +309,7 @@ class GrpcFrames:
             frame, client = session.gate.admit(message, now_ns())
             if not mailbox.has_room:
                 await session.stream.wait_until(lambda: mailbox.has_room)
-            session.admit(frame, client, session.outbox.put)
+            session.admit(frame, client)
 
     def _retire(self, session: _Session, reason: str) -> asyncio.Task[None]:
         """Let the frames that wait be dealt with, forget the stream, and say so."""

@@ -1,24 +1,29 @@
-"""Takes the frames of one stream out of shared memory, on a thread of its own; the call that opened it stays gRPC's."""
+"""Takes the frames of one stream out of shared memory, on its model's thread; the call that opened it stays gRPC's."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 from poseloop import local_frames
 from poseloop.clock import now_ns
-from poseloop.local import memory_at, reclaim
+from poseloop.local import LocalTransportError, memory_at, reclaim, tried
 from poseloop.v1 import poseloop_pb2 as pb
 
 from poseloop_server.refusal import RefusedError, invalid
 
-# A notification ends the wait; this only bounds it, should one be lost.
-_SLICE_MS = 100
+# How long an acknowledgement of live frames may wait: for a moment when the thread has nothing better to do, and at
+# most. Nothing waits for it but the end of a stream, since newer frames replace older ones here.
+_REST_NS = 20_000_000
+_LONGEST_NS = 100_000_000
+_NEWEST_FRAMES = 2
 
-TakeFrame = Callable[[pb.Frame, memoryview, object, int], None]
-"""Called with a frame's header, a view of its data, what keeps that memory, and when it was received."""
+TakeFrame = Callable[[pb.Frame, memoryview, object, int, int], bool]
+"""Called with a frame's header, a view of its data, what keeps that memory, when it was received, and how many frames
+before it gave way; returns whether the stream has to stand in its model's line."""
 
 
 class LocalFrames:
@@ -26,68 +31,109 @@ class LocalFrames:
 
     Attributes:
         name: of the service that the sender opens.
+        event: that the sender notifies.
         refusal: why the stream has to end, where a frame could not be taken.
-        finished: no more frames are taken.
+        finished: no more frames are taken than are there now.
+        over: the model's thread has taken the last.
     """
 
-    def __init__(self, name: str, queue_frames: int) -> None:
+    def __init__(self, name: str, event: str, queue_frames: int | None, ring: Callable[[], None]) -> None:
         """Make the service; its sender can attach from now on.
+
+        Args:
+            name: of the service.
+            event: that the sender notifies.
+            queue_frames: how many may wait; None for a live stream, where the newest wins.
+            ring: wakes the model's thread.
 
         Raises:
             LocalTransportError: the host's shared memory can't be used.
         """
         self.name = name
+        self.event = event
         self.refusal: RefusedError | None = None
-        services = local_frames.FrameServices.create(name, queue_frames)
-        self._subscriber: Any = services.frames.subscriber_builder().create()
-        self._listener: Any = services.event.listener_builder().create()
-        self._notifier: Any = services.event.notifier_builder().create()
-        self._thread: threading.Thread | None = None
         self.finished = False
+        self.over = False
+        self._ring = ring
+        service = local_frames.create_service(name, queue_frames or _NEWEST_FRAMES, newest_wins=queue_frames is None)
+        self._subscriber: Any = service.subscriber_builder().create()
+        self._done = threading.Event()
+        self._next_number = 0
+        self._owes = False  # an acknowledgement
+        self._answered_ns = 0
+        self._started = False
 
-    def start(self, take: TakeFrame, refuse: Callable[[], object]) -> Self:
-        """Begin to take frames.
+    def start(self, take: TakeFrame, acknowledge: Callable[[], None] | None, refuse: Callable[[], object]) -> None:
+        """Tell what to do with frames, before the model's thread looks for the first time; it calls all of these.
 
         Args:
-            take: called on this thread for each.
-            refuse: called on this thread when `take` refused one; no further is taken.
+            take: for each frame.
+            acknowledge: says that the latest frame was received; None in a lossless stream, where the pose does.
+            refuse: when `take` refused a frame; no further one is taken.
         """
-        self._thread = threading.Thread(target=self._run, args=(take, refuse), name=f"frames {self.name}", daemon=True)
-        self._thread.start()
-        return self
+        self._take, self._acknowledge, self._refuse = take, acknowledge, refuse
+        self._started = True
 
-    def finish(self) -> None:
-        """Take what is there and no more; waits until that is done."""
-        self.finished = True
-        if self._thread is not None and self._thread.is_alive():
-            self._notifier.notify()
-            self._thread.join()
-
-    def close(self) -> None:
-        """Take no more, and let go of the shared memory, also of what a sender that was killed has left there."""
-        self.finish()
-        for port in (self._subscriber, self._listener, self._notifier):
-            port.delete()
-        reclaim()
-
-    def _run(self, take: TakeFrame, refuse: Callable[[], object]) -> None:
-        import iceoryx2 as iox2
-
-        slice_ = iox2.Duration.from_millis(_SLICE_MS)
+    def take_in(self) -> bool:
+        """Take what has arrived; on the model's thread. Returns whether the stream has to stand in line."""
+        is_last = self.finished
+        fills = False
         try:
-            while not self.finished:
-                self._listener.timed_wait(slice_)
-                self._take_all(take)
-            self._take_all(take)
+            while (sample := tried(self._subscriber.receive, "read")) is not None:
+                fills = self._take_one(sample) or fills
+        except LocalTransportError as error:
+            self.refusal = RefusedError(grpc.StatusCode.INTERNAL, "", f"{error}; send over gRPC.")
+            self._refuse()
+            is_last = True
         except RefusedError as refusal:
             self.refusal = refusal
-            refuse()
+            self._refuse()
+            is_last = True
+        if is_last:
+            self.abandon()
+        elif self._owes and now_ns() - self._answered_ns > _LONGEST_NS:
+            self._answer()
+        return fills
 
-    def _take_all(self, take: TakeFrame) -> None:
-        while (sample := self._subscriber.receive()) is not None:
-            received_ns = now_ns()
-            try:
-                header, data = local_frames.unpack(memory_at(sample.payload_ptr, sample.header.number_of_elements))
-            except (DecodeError, ValueError):
-                raise invalid("message", "what lies in shared memory is no poseloop.v1.Frame; send one.") from None
-            take(header, data, sample, received_ns)
+    def rest(self) -> None:
+        """Do what can wait until the model's thread has nothing else to do."""
+        if self._owes and now_ns() - self._answered_ns > _REST_NS:
+            self._answer()
+
+    def finish(self) -> None:
+        """Take what is there and no more; waits until that is done, off the event loop and the model's thread."""
+        self.finished = True
+        if self._started:
+            self._ring()
+            self._done.wait()
+
+    def abandon(self) -> None:
+        """Take no more, and let whoever waits for the last frame go on; on the model's thread."""
+        self.over = True
+        if self._owes:
+            self._answer()
+        self._done.set()
+
+    def close(self) -> None:
+        """Let go of the shared memory, also of what a sender that was killed has left there."""
+        self._subscriber.delete()
+        reclaim()
+
+    def _take_one(self, sample: Any) -> bool:
+        received_ns = now_ns()
+        try:
+            number, header, data = local_frames.unpack(memory_at(sample.payload_ptr, sample.header.number_of_elements))
+        except (DecodeError, ValueError):
+            raise invalid("message", "what lies in shared memory is no poseloop.v1.Frame; send one.") from None
+        gave_way = number - self._next_number
+        if gave_way < 0:
+            raise invalid("message", f"frame number {number} in shared memory follows {self._next_number - 1}.")
+        self._next_number = number + 1
+        self._owes = self._acknowledge is not None
+        return self._take(header, data, sample, received_ns, gave_way)
+
+    def _answer(self) -> None:
+        self._owes = False
+        self._answered_ns = now_ns()
+        if self._acknowledge is not None:
+            self._acknowledge()

@@ -104,20 +104,22 @@ class TrackReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., pose: _Optional[_Union[Pose, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("server_id", "session_id", "clock_id", "window", "model_spec", "shared_memory")
+    __slots__ = ("server_id", "session_id", "clock_id", "window", "model_spec", "shared_memory", "shared_memory_event")
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_EVENT_FIELD_NUMBER: _ClassVar[int]
     server_id: str
     session_id: int
     clock_id: str
     window: int
     model_spec: str
     shared_memory: str
-    def __init__(self, server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., clock_id: _Optional[str] = ..., window: _Optional[int] = ..., model_spec: _Optional[str] = ..., shared_memory: _Optional[str] = ...) -> None: ...
+    shared_memory_event: str
+    def __init__(self, server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., clock_id: _Optional[str] = ..., window: _Optional[int] = ..., model_spec: _Optional[str] = ..., shared_memory: _Optional[str] = ..., shared_memory_event: _Optional[str] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("sequence", "received_ns", "acked_ns", "counters")
