@@ -54,7 +54,7 @@ def _draw(result: EvaluationResult, frame: FrameError, image: NDArray[np.uint8],
     )
     whole, enlarged = figure.subplots(1, 2, width_ratios=[panel_width, PANEL_HEIGHT_INCHES])
     figure.suptitle(f"{frame.image} (frame {frame.index}): mean error {frame.mean_px:.1f} px", fontsize=13)
-    colours = _colours(len(result.keypoint_names))
+    colours = keypoint_colours(len(result.keypoint_names))
     _show(whole, image, result, row, colours, marker_size=9)
     _show(enlarged, image, result, row, colours, marker_size=16)
     left, right, bottom, top = _view_of_animal(result, row, width, height)
@@ -111,7 +111,8 @@ def _legend(result: EvaluationResult, row: int, colours: list[Any]) -> list[Any]
     return handles
 
 
-def _colours(count: int) -> list[Any]:
+def keypoint_colours(count: int) -> list[Any]:
+    """Return a colour for each keypoint, as parts of red, green, blue and opacity."""
     from matplotlib import colormaps
 
     if count <= 10:

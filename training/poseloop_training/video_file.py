@@ -49,6 +49,11 @@ class VideoFile:
         self._next = 0
         self._times_tell: bool | None = None
 
+    @property
+    def frames(self) -> int:
+        """How many frames there are, counted and not estimated."""
+        return self._frames
+
     def size_of(self, index: int) -> tuple[int, int]:
         """Return width and height of a frame.
 

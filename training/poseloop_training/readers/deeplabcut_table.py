@@ -57,7 +57,7 @@ def read_table(file: Path) -> LabelTable:
     Raises:
         InvalidInputError: it is not such a table; a csv's text names the line.
     """
-    header, names, values = _read_h5(file) if file.suffix == ".h5" else _read_csv(file)
+    header, names, values = read_cells(file)
     columns: dict[tuple[str, str], NDArray[np.float32]] = {}
     for column, (animal, part, coordinate) in enumerate(header):
         if coordinate not in ("x", "y"):  # stray likelihoods of refined machine labels
@@ -70,6 +70,15 @@ def read_table(file: Path) -> LabelTable:
 
 
 _Contents = tuple[list[tuple[str, str, str]], list[str], NDArray[np.float64]]
+
+
+def read_cells(file: Path) -> _Contents:
+    """Return a table as it stands: (individual, bodypart, coordinate) of columns, images of rows, float64 values.
+
+    Raises:
+        InvalidInputError: it is not such a table; a csv's text names the line.
+    """
+    return _read_h5(file) if file.suffix == ".h5" else _read_csv(file)
 
 
 def _read_csv(file: Path) -> _Contents:
