@@ -53,7 +53,7 @@ def print_outliers(report: OutlierReport, out: Console) -> None:
         ("frame", "right"),
         ("because of", "left"),
         ("least certain of", "left"),
-        ("", "right"),
+        ("confidence", "right"),
     )
     for outlier in report.taken:
         taken.add_row(

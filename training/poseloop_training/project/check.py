@@ -16,13 +16,10 @@ from poseloop_training.problems import Problem, Severity, find_problems
 from poseloop_training.project.config import Project
 from poseloop_training.project.duplicates import equal_images, in_one_place, pixels_hash
 from poseloop_training.project.files import encode_png, write_whole
-from poseloop_training.project.frames import frames_there
+from poseloop_training.project.frames import DRAWN, frame_folders, frames_there
 from poseloop_training.project.label_drawing import Drawing
 from poseloop_training.project.swaps import find_swaps
 from poseloop_training.project.table import read_both
-
-# DeepLabCut's own name for the folder of its drawings.
-DRAWN = "_labeled"
 
 Progress = Callable[[int, int], None]
 
@@ -92,7 +89,7 @@ class _Note:
 
 def _refuse_unlabelled(project: Project) -> None:
     if not list(project.labeled_data.glob("*/CollectedData_*")):
-        frames = sum(len(frames_there(folder)) for folder in project.labeled_data.glob("*"))
+        frames = sum(len(frames_there(folder)) for folder in frame_folders(project))
         what = f"its {frames} frames are" if frames else "no frame is"
         todo = "label them in napari-deeplabcut" if frames else "draw some with `poseloop project frames`"
         raise InvalidInputError(f"{project.folder}: {what} not labelled yet: {todo}, then check again.")
@@ -150,9 +147,7 @@ def _equal(dataset: PoseDataset, keypoints: np.ndarray, hashes: list[bytes]) -> 
 def _unfinished(project: Project, dataset: PoseDataset) -> Iterator[_Note]:
     """Yield what is not done yet: frames without labels, outliers that wait, tables that disagree."""
     labelled = {sample.image.path for sample in dataset.samples if isinstance(sample.image, ImageFile)}
-    for folder in sorted(path for path in project.labeled_data.glob("*") if path.is_dir()):
-        if folder.name.endswith(DRAWN):
-            continue
+    for folder in frame_folders(project):
         frames = frames_there(folder).values()
         missing = [file for file in frames if file not in labelled]
         if missing:

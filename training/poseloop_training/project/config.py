@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,8 @@ def open_project(path: str | Path) -> Project:
 def add_video(project: Project, video: Path, size: tuple[int, int]) -> Project:
     """List a video in ``config.yaml``, uncropped; one that is listed stays as it is.
 
+    A video that is listed under a path where it is no more is taken to be the one of that name.
+
     Raises:
         InvalidInputError: another video of that name is listed, for both would have one folder of frames.
     """
@@ -142,7 +144,10 @@ def add_video(project: Project, video: Path, size: tuple[int, int]) -> Project:
     for known in project.videos:
         if known.path is not None and known.path.resolve() == place:
             return project
-        if known.stem == place.stem and known.path is not None:
+        if known.stem == place.stem and known.path is None:
+            found = replace(known, path=place)
+            return replace(project, videos=tuple(found if other is known else other for other in project.videos))
+        if known.stem == place.stem:
             raise InvalidInputError(
                 f"{known.listed} is in the project already, and its frames lie in labeled-data/{place.stem}: rename "
                 f"{video} before you add it."

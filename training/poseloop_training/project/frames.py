@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 
 from poseloop_training.image_source import ImageFile, read_size
 from poseloop_training.project.choice import MOST_COMPARED, Method, choose_kmeans, choose_uniform, thumbnail
-from poseloop_training.project.config import Crop, Project, ProjectVideo, add_video
+from poseloop_training.project.config import Crop, Project, ProjectVideo
 from poseloop_training.project.files import write_png
+from poseloop_training.project.videos import cropped, numbers_within, open_video, size_after, videos_of
 from poseloop_training.video_file import VideoFile
 
+# What DeepLabCut adds to a folder's name for its drawings of labels.
+DRAWN: Final = "_labeled"
 # DeepLabCut's names of frames; other images in the folder are left alone.
 FRAME_NAME: Final = re.compile(r"img(\d+)\.png", re.IGNORECASE)
 
@@ -78,7 +80,7 @@ def extract_frames(
     wanted = project.frames_to_pick if count is None else count
     if wanted < 1:
         raise InvalidInputError(f"{wanted} frames can't be drawn: give --count a number from 1 on.")
-    project, chosen = videos_of(project, videos)
+    project, chosen = videos_of(project, list(videos))
     skipped = [video.stem for video in chosen if not more and frames_there(project.labeled_data / video.stem)]
     done = []
     for video in chosen:
@@ -88,23 +90,15 @@ def extract_frames(
     return FramesReport(tuple(done), tuple(skipped))
 
 
-def videos_of(project: Project, videos: Sequence[Path]) -> tuple[Project, list[ProjectVideo]]:
-    """Return the project with these videos added, and them; or all of its videos if none is given."""
-    for video in videos:
-        if not video.is_file():
-            raise InvalidInputError(f"there is no video {video}: correct the path.")
-        project = add_video(project, video, VideoFile(video).size_of(0))
-    places = [video.resolve() for video in videos]
-    chosen = [v for v in project.videos if not places or (v.path is not None and v.path.resolve() in places)]
-    if not chosen:
-        raise InvalidInputError(f"{project.config_file} lists no video: name the videos to draw frames from.")
-    missing = next((video for video in chosen if video.path is None), None)
-    if missing is not None:
-        raise InvalidInputError(
-            f"the video {missing.listed!r} of {project.config_file} is neither there nor in its videos/: put it back, "
-            "correct its path, or name the videos to use."
-        )
-    return project, chosen
+def frame_folders(project: Project) -> list[Path]:
+    """Return the folders of ``labeled-data`` in the order of their names, without those of drawings."""
+    folders = sorted(path for path in project.labeled_data.glob("*") if path.is_dir())
+    return [folder for folder in folders if not _is_drawn(folder)]
+
+
+def _is_drawn(folder: Path) -> bool:
+    of = folder.with_name(folder.name.removesuffix(DRAWN))
+    return folder != of and of.is_dir() and not list(folder.glob("CollectedData_*"))
 
 
 def frames_there(folder: Path) -> dict[int, Path]:
@@ -117,23 +111,6 @@ def frame_names(folder: Path, frames: int) -> Callable[[int], Path]:
     """Return the function that names a frame's file, with as many digits as the video's frames or files there need."""
     digits = max([len(str(max(frames - 1, 0))), *(len(file.stem) - 3 for file in frames_there(folder).values())])
     return lambda index: folder / f"img{index:0{digits}d}.png"
-
-
-def cropped(image: NDArray[np.uint8], crop: Crop | None, video: str) -> NDArray[np.uint8]:
-    """Return the part of an image that is x1, x2, y1, y2.
-
-    Raises:
-        InvalidInputError: it reaches beyond the image.
-    """
-    if crop is None:
-        return image
-    x1, x2, y1, y2 = crop
-    if x2 > image.shape[1] or y2 > image.shape[0]:
-        raise InvalidInputError(
-            f"the crop {x1}, {x2}, {y1}, {y2} of {video} reaches beyond its {image.shape[1]}x{image.shape[0]} frames: "
-            "correct it in config.yaml."
-        )
-    return image[y1:y2, x1:x2]
 
 
 def refuse_other_size(folder: Path, size: tuple[int, int]) -> None:
@@ -155,10 +132,9 @@ class _Draw:
     seed: int
     on_progress: Progress | None
 
-    def candidates(self, project: Project, frames: int, taken: dict[int, Path]) -> list[int]:
-        first, last = int(frames * project.start), max(int(np.ceil(frames * project.stop)), 1)
-        step = 1 if self.method == "uniform" else max(1, -(-(last - first) // MOST_COMPARED))
-        return [index for index in range(first, last, step) if index not in taken]
+    def candidates(self, numbers: range, taken: dict[int, Path]) -> list[int]:
+        step = 1 if self.method == "uniform" else max(1, -(-len(numbers) // MOST_COMPARED))
+        return [index for index in numbers[::step] if index not in taken]
 
     def choose(self, reader: VideoFile, name: str, candidates: list[int], crop: Crop | None) -> list[int]:
         if self.method == "uniform" or len(candidates) <= self.count:
@@ -173,14 +149,12 @@ class _Draw:
 
 def _extract(project: Project, video: ProjectVideo, crop: Crop | None, draw: _Draw) -> VideoFrames:
     assert video.path is not None
-    reader = VideoFile(video.path)
+    reader = open_video(video.path)
     folder = project.labeled_data / video.stem
     taken = frames_there(folder)
-    width, height = reader.size_of(0)
-    size = (crop[1] - crop[0], crop[3] - crop[2]) if crop else (width, height)
-    refuse_other_size(folder, size)
+    refuse_other_size(folder, size_after(reader, crop))
     name = frame_names(folder, reader.frames)
-    chosen = draw.choose(reader, video.stem, draw.candidates(project, reader.frames, taken), crop)
+    chosen = draw.choose(reader, video.stem, draw.candidates(numbers_within(project, reader), taken), crop)
     written = []
     for index in chosen:
         file = name(index)

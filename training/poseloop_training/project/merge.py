@@ -18,7 +18,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.image_source import ImageFile
 from poseloop_training.project.config import Project, set_iteration
 from poseloop_training.project.files import back_up
-from poseloop_training.project.frames import frames_there
+from poseloop_training.project.frames import frame_folders, frames_there
 from poseloop_training.project.table import (
     LabelRows,
     Merged,
@@ -90,7 +90,7 @@ def merge_labels(project: Project, labels: Path | None = None, *, leave_waiting:
     """
     project.refuse_several_animals("merge")
     incoming = _incoming(project, labels) if labels is not None else {}
-    plans = [_plan(project, folder, incoming) for folder in _folders(project)]
+    plans = [_plan(project, folder, incoming) for folder in frame_folders(project)]
     plans = [plan for plan in plans if plan.folder.refined or plan.folder.waiting or plan.merged]
     waiting = [plan.folder for plan in plans if plan.folder.waiting]
     if waiting and not leave_waiting:
@@ -114,10 +114,6 @@ def merge_labels(project: Project, labels: Path | None = None, *, leave_waiting:
 class _Plan:
     folder: FolderMerge
     merged: Merged | None
-
-
-def _folders(project: Project) -> list[Path]:
-    return sorted(path for path in project.labeled_data.glob("*") if path.is_dir())
 
 
 def _plan(project: Project, folder: Path, incoming: dict[str, LabelRows]) -> _Plan:

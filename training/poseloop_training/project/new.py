@@ -15,7 +15,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.problems import ORDINARY_NAME
 from poseloop_training.project.config import DEFAULT_CONFIDENCE, DEFAULT_FRAMES, Project, open_project
 from poseloop_training.project.files import write_whole
-from poseloop_training.video_file import VideoFile
+from poseloop_training.project.videos import open_video
 
 FOLDERS: Final = ("labeled-data", "videos", "training-datasets", "dlc-models")
 # Names of months as DeepLabCut writes them, whatever the language of the computer.
@@ -56,7 +56,7 @@ def create_project(
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InvalidInputError(f"{place} is there already and not empty: give another folder with --folder.")
     _check_stems(videos)
-    sizes = [_size(video) for video in videos]
+    sizes = [open_video(video).size_of(0) for video in videos]
     try:
         for name in FOLDERS:
             (place / name).mkdir(parents=True, exist_ok=True)
@@ -147,12 +147,6 @@ def _check_stems(videos: Sequence[Path]) -> None:
         raise InvalidInputError(
             f"two videos are named {twice!r}, and their frames would lie in one folder: rename one of them."
         )
-
-
-def _size(video: Path) -> tuple[int, int]:
-    if not video.is_file():
-        raise InvalidInputError(f"there is no video {video}: correct the path.")
-    return VideoFile(video).size_of(0)
 
 
 def _placed(video: Path, place: Path, copy: bool) -> Path:

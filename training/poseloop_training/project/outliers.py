@@ -21,9 +21,10 @@ from poseloop_training.project.choice import choose_kmeans, thumbnail
 from poseloop_training.project.config import Crop, Project, ProjectVideo
 from poseloop_training.project.doubts import Doubt, Keypoints
 from poseloop_training.project.files import back_up, write_png
-from poseloop_training.project.frames import cropped, frame_names, frames_there, refuse_other_size, videos_of
+from poseloop_training.project.frames import frame_names, frames_there, refuse_other_size
 from poseloop_training.project.opinions import Opinions
 from poseloop_training.project.table import LabelRows, merge_rows, no_rows, one_animal, read_both, write_both
+from poseloop_training.project.videos import cropped, numbers_within, open_video, size_after, videos_of
 from poseloop_training.video_file import VideoFile
 
 # Of many outliers these many times the number asked for, the most doubtful, are sorted into kinds.
@@ -127,10 +128,9 @@ def extract_outliers(
     if second_model is not None:
         models.append(Opinions(ModelRunner(second_model), project.bodyparts))
     project, (listed,) = videos_of(project, [video])
-    reader, part = VideoFile(video), listed.crop if crop else None
+    reader, part = open_video(video), listed.crop if crop else None
     folder = project.labeled_data / listed.stem
-    width, height = reader.size_of(0)
-    refuse_other_size(folder, (part[1] - part[0], part[3] - part[2]) if part else (width, height))
+    refuse_other_size(folder, size_after(reader, part))
     before = _known_machine_labels(project, listed)
     seen = _look(reader, project, part, models, on_progress)
     found = _doubts(seen, limits or Limits(), project.confidence, augment, second_model is not None)
@@ -166,15 +166,15 @@ def _known_machine_labels(project: Project, video: ProjectVideo) -> LabelRows:
 def _look(
     reader: VideoFile, project: Project, crop: Crop | None, models: Sequence[Opinions], on_progress: Progress | None
 ) -> _Seen:
-    first, last = int(reader.frames * project.start), max(int(np.ceil(reader.frames * project.stop)), 1)
+    numbers = numbers_within(project, reader)
     thumbnails, opinions = [], []
-    for index in range(first, last):
+    for done, index in enumerate(numbers, 1):
         image = cropped(reader.read(index), crop, reader.path.stem)
         thumbnails.append(thumbnail(image))
         opinions.append(np.concatenate([model.of(image) for model in models]))
         if on_progress is not None:
-            on_progress(index + 1 - first, last - first)
-    return _Seen(list(range(first, last)), np.stack(thumbnails), np.stack(opinions))
+            on_progress(done, len(numbers))
+    return _Seen(list(numbers), np.stack(thumbnails), np.stack(opinions))
 
 
 def _doubts(seen: _Seen, limits: Limits, confidence: float, augment: bool, second: bool) -> list[Doubt]:

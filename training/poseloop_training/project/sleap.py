@@ -16,7 +16,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.names import guess_swap_pairs
 from poseloop_training.project.config import Project
 from poseloop_training.project.files import partial_of
-from poseloop_training.project.frames import frames_there
+from poseloop_training.project.frames import frame_folders, frames_there
 from poseloop_training.project.table import LabelRows, one_animal, read_both
 
 
@@ -49,7 +49,7 @@ def write_slp(project: Project, file: Path) -> SleapReport:
         raise InvalidInputError(f"the folder {file.absolute().parent} is not there: make it first.")
     skeleton = _skeleton(project)
     videos, frames, counts = [], [], [0, 0, 0]
-    for folder in sorted(path for path in project.labeled_data.glob("*") if path.is_dir()):
+    for folder in frame_folders(project):
         images = [path.name for path in frames_there(folder).values()]
         if not images:
             continue
