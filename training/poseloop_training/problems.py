@@ -49,8 +49,8 @@ class Problem:
     message: str
 
 
-def find_problems(dataset: PoseDataset) -> tuple[Problem, ...]:
-    """Return everything that is wrong with a dataset or worth knowing, errors first."""
+def find_problems(dataset: PoseDataset, more: Iterable[Problem] = ()) -> tuple[Problem, ...]:
+    """Return everything that is wrong with a dataset or worth knowing, errors first; ``more`` was found elsewhere."""
     found = [
         *dataset.problems,
         *_too_many_animals(dataset),
@@ -59,6 +59,7 @@ def find_problems(dataset: PoseDataset) -> tuple[Problem, ...]:
         *_duplicate_images(dataset),
         *_odd_names(dataset),
         *_mixed_sizes(dataset),
+        *more,
     ]
     return tuple(sorted(_shortened(found), key=lambda problem: list(Severity).index(problem.severity)))
 

@@ -72,10 +72,9 @@ def check_project(project: Project, *, draw: bool = True, on_progress: Progress 
             drawn.append(file)
         if on_progress is not None:
             on_progress(row + 1, len(dataset))
-    problems = [*find_problems(dataset), *(note.problem for note in found), *_equal(dataset, keypoints, hashes)]
-    problems.sort(key=lambda problem: list(Severity).index(problem.severity))
+    more = [*(note.problem for note in found), *_equal(dataset, keypoints, hashes)]
     labels = int(np.isfinite(keypoints).all(axis=3).sum())
-    return CheckReport(len(dataset), labels, tuple(problems), tuple(drawn), replaced)
+    return CheckReport(len(dataset), labels, find_problems(dataset, more), tuple(drawn), replaced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,9 @@ class _Note:
 def _refuse_unlabelled(project: Project) -> None:
     if not list(project.labeled_data.glob("*/CollectedData_*")):
         frames = sum(len(frames_there(folder)) for folder in frame_folders(project))
-        what = f"its {frames} frames are" if frames else "no frame is"
+        what = f"none of its {frames} frames is" if frames else "no frame is"
         todo = "label them in napari-deeplabcut" if frames else "draw some with `poseloop project frames`"
-        raise InvalidInputError(f"{project.folder}: {what} not labelled yet: {todo}, then check again.")
+        raise InvalidInputError(f"{project.folder}: {what} labelled yet: {todo}, then check again.")
 
 
 def _stacked(dataset: PoseDataset) -> np.ndarray:
@@ -132,10 +131,8 @@ def _equal(dataset: PoseDataset, keypoints: np.ndarray, hashes: list[bytes]) -> 
         if len({dataset.samples[row].image for row in rows}) < 2:
             continue  # one file with two rows is told already
         numbers, names = ", ".join(map(str, rows)), ", ".join(dataset.samples[row].image.name for row in rows)
-        apart = np.linalg.norm(keypoints[rows[0]] - keypoints[rows[1]], axis=2)
-        differ = (
-            f", and the labels differ by up to {np.nanmax(apart):.1f} px" if np.nanmax(apart, initial=0) > 0 else ""
-        )
+        apart = np.nan_to_num(np.linalg.norm(keypoints[rows[0]] - keypoints[rows[1]], axis=2)).max(initial=0)
+        differ = f", and the labels differ by up to {apart:.1f} px" if apart > 0 else ""
         yield Problem(
             Severity.WARNING,
             "same_picture",

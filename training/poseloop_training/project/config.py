@@ -156,7 +156,9 @@ def add_video(project: Project, video: Path, size: tuple[int, int]) -> Project:
     text = _text(project)
     content = _parsed(text, project.config_file)
     wanted = {**content, "video_sets": {**_listed(content), **entry}}
-    return _write(project, _with_entry(text, entry, bool(content.get("video_sets"))), wanted, "video_sets")
+    return _write(
+        project, _with_entry(text, entry, bool(content.get("video_sets"))), wanted, f"list {place} in 'video_sets'"
+    )
 
 
 def set_iteration(project: Project, iteration: int) -> Project:
@@ -167,7 +169,7 @@ def set_iteration(project: Project, iteration: int) -> Project:
     changed = (
         line.sub(f"iteration: {iteration}", text) if line.search(text) else _ended(text) + f"iteration: {iteration}\n"
     )
-    return _write(project, changed, wanted, "iteration")
+    return _write(project, changed, wanted, f"set 'iteration' to {iteration}")
 
 
 def _with_entry(text: str, entry: Mapping[str, Any], others: bool) -> str:
@@ -181,15 +183,15 @@ def _with_entry(text: str, entry: Mapping[str, Any], others: bool) -> str:
     return f"{text[: line.start()]}video_sets:\n{lines}{text[line.end() :]}"
 
 
-def _write(project: Project, text: str, wanted: Mapping[str, Any], changed: str) -> Project:
+def _write(project: Project, text: str, wanted: Mapping[str, Any], remedy: str) -> Project:
     try:
         same = yaml.safe_load(text) == wanted
     except yaml.YAMLError:
         same = False
     if not same:
         raise InvalidInputError(
-            f"{project.config_file} is laid out in a way that can't be changed safely, so it was left as it is: set "
-            f"{changed!r} to {wanted[changed]!r} in a text editor."
+            f"{project.config_file} is laid out in a way that can't be changed safely, so it stays as it is: {remedy} "
+            "in a text editor, then run the command again."
         )
     write_whole(project.config_file, text.encode())
     return open_project(project.folder)
