@@ -53,7 +53,7 @@ def test_the_whole_way(tmp_path: Path, video: Path) -> None:
     folder = tmp_path / "my mouse"
     drawn = ok("frames", "my mouse", "--count", "6", cwd=tmp_path)
     assert "cam 1" in drawn
-    assert 'napari "my mouse' in drawn
+    assert 'in napari open "my mouse' in drawn
     assert "--more draws others" in ok("frames", folder, cwd=tmp_path)
     label(folder, "cam 1")
     checked = json.loads(ok("check", folder, "--json", cwd=tmp_path))

@@ -112,7 +112,8 @@ def frames(
         out.print(frames_table(report))
         folders = [video.written[0].parent for video in report.videos if video.written]
         if folders:
-            out.print(f"next: label them, for example: napari {shown(folders[0])}", soft_wrap=True)
+            config = shown(opened.config_file)
+            out.print(f"next: in napari open {shown(folders[0])}, then {config}; label, and save", soft_wrap=True)
     for video in report.skipped:
         out.print(f"labeled-data/{video} has frames already and was left as it is; --more draws others beside them")
 

@@ -60,8 +60,10 @@ def print_outliers(report: OutlierReport, out: Console) -> None:
             str(outlier.index), ", ".join(outlier.reasons), outlier.least_confident, f"{outlier.confidence:.2f}"
         )
     out.print(taken)
+    if len(report.taken) == report.flagged:
+        out.print("these are all; a higher --confidence, --augment or --second find more")
     out.print(
-        f"next: refine {report.machine_labels.stem} in napari and save: napari {shown(report.machine_labels.parent)}",
+        f"next: in napari open {shown(report.machine_labels.parent)}, correct {report.machine_labels.stem}, and save",
         soft_wrap=True,
     )
 

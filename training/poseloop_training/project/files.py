@@ -38,8 +38,8 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InvalidInputError(
-            f"{path} can't be written ({error.strerror}): make room or give yourself the right to write there, then "
-            "run the command again."
+            f"{path} can't be written ({error.strerror}): close what has it open, make room, or give yourself the "
+            "right to write there, then run the command again."
         ) from None
 
 

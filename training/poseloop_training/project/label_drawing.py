@@ -14,9 +14,9 @@ from poseloop_training.drawing import keypoint_colours
 
 # Height of the pictures without the strip of names, in pixels: that of the frame within these.
 HEIGHTS: Final = (420, 800)
-# Around the animal, in parts of its extent; and the least that is shown, in pixels of the frame.
+# Around the animal, in parts of its extent; and the least that is shown, in parts of the frame's height.
 MARGIN: Final = 0.3
-SMALLEST_VIEW_PX: Final = 48.0
+SMALLEST_VIEW: Final = 0.25
 LINE: Final = 26
 LETTERS: Final = 0.55
 
@@ -128,7 +128,7 @@ def _enlarged(rgb: Image, keypoints: NDArray[np.float32]) -> _View:
     size = np.array(rgb.shape[1::-1], dtype=np.float64)
     points = keypoints[np.isfinite(keypoints).all(axis=2)].clip(0, size - 1)
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), size - 1)
-    half = max(float((high - low).max()) * (0.5 + MARGIN), SMALLEST_VIEW_PX / 2)
+    half = max(float((high - low).max()) * (0.5 + MARGIN), rgb.shape[0] * SMALLEST_VIEW / 2)
     middle = np.clip((low + high) / 2, np.minimum(half, size / 2), np.maximum(size - half, size / 2))
     zoom, corner = side / (2 * half), middle - half
     to_view = np.array([[zoom, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom]])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 
-from poseloop_training.project.files import partial_of, write_whole
+from poseloop_training.project.files import partial_of
 from poseloop_training.readers.deeplabcut_table import ONE_ANIMAL, read_cells
 
 if TYPE_CHECKING:
@@ -164,19 +164,22 @@ def write_both(csv_file: Path, rows: LabelRows, scorer: str) -> None:
         InvalidInputError: there is no room, or no right to write.
     """
     hdf_file = csv_file.with_suffix(".h5")
-    partial = partial_of(hdf_file)
+    partials = [partial_of(csv_file), partial_of(hdf_file)]
     try:
         csv_file.parent.mkdir(parents=True, exist_ok=True)
-        _frame(rows, scorer).to_hdf(partial, key=HDF_KEY, mode="w")
-        write_whole(csv_file, _csv_bytes(rows, scorer))
-        partial.replace(hdf_file)
+        partials[0].write_bytes(_csv_bytes(rows, scorer))
+        _frame(rows, scorer).to_hdf(partials[1], key=HDF_KEY, mode="w")
+        # The h5 first, since it is the one that a labelling program may have open.
+        partials[1].replace(hdf_file)
+        partials[0].replace(csv_file)
     except OSError as error:
         raise InvalidInputError(
-            f"{hdf_file} can't be written ({error.strerror or error}): make room or give yourself the right to write "
-            "there, then run the command again."
+            f"{hdf_file} and the csv beside it can't be written ({error.strerror or error}): close what has them open, "
+            "make room, or give yourself the right to write there, then run the command again."
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
 def _header(rows: LabelRows, scorer: str) -> dict[str, list[str]]:
