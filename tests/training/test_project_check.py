@@ -9,14 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from poseloop.arena import Arena, ArenaSettings
 from poseloop.errors import InvalidInputError
+from poseloop_training.names import guess_swap_pairs
 from poseloop_training.problems import Severity
 from poseloop_training.project import CheckReport, Project, check_project, open_project
 from poseloop_training.project.duplicates import in_one_place
 from poseloop_training.project.label_drawing import Drawing
 from poseloop_training.project.swaps import find_swaps
 from poseloop_training.project.table import LabelRows, one_animal, read_rows, write_both
+from poseloop_training.readers import read_labels
 
-from tests.training.label_files import write_png
+from tests.training.label_files import config_text, write_deeplabcut, write_png, write_table
 from tests.training.project_files import new_project
 
 ARENA = Arena(ArenaSettings(width=160, height=120))
@@ -174,3 +176,31 @@ def test_openfield(tmp_path: Path, shared_data: Path) -> None:
     # In this frame the mouse heads left, and its left ear is labelled as the right one.
     assert kinds(report) == ["sides_swapped"]
     assert "m4s1/img0102.png" in report.problems[0].message
+
+
+def test_flies(shared_data: Path) -> None:
+    labels = read_labels(shared_data / "flies/flies.slp")
+    keypoints = np.stack([image.keypoints for image in labels.images])
+    names = labels.keypoint_names
+    pairs = guess_swap_pairs(names)
+    assert len(pairs) == 5
+    assert find_swaps(keypoints, names, pairs) == ()
+    rows = np.arange(0, 1000, 50)[:, None]
+    left, right = names.index("eyeL"), names.index("eyeR")
+    keypoints[rows, 0, [[left, right]]] = keypoints[rows, 0, [[right, left]]]
+    assert [swap.frame for swap in find_swaps(keypoints, names, pairs)] == rows.ravel().tolist()
+
+
+def test_a_project_of_several_animals_is_drawn_and_told_of(tmp_path: Path) -> None:
+    names = ("nose", "tail")
+    folder = write_deeplabcut(tmp_path, np.zeros((2, 2, 2)), names)
+    images = [("cam", "img000.png"), ("cam", "img001.png")]
+    labels = np.array([[[(5, 5), (15, 5)], [(30, 30), (40, 40)]]] * 2, dtype=float)
+    write_table(folder / "labeled-data/cam/CollectedData_Ada.csv", images, labels, names, "new", ["one", "two"])
+    config = config_text(names, multianimalbodyparts=list(names)).replace(
+        "multianimalproject:", "multianimalproject: true"
+    )
+    (folder / "config.yaml").write_text(config)
+    report = check_project(open_project(folder))
+    assert (report.frames, report.labels, len(report.drawn)) == (2, 8, 2)
+    assert kinds(report) == ["several_animals"]

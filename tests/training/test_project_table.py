@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from poseloop.errors import InvalidInputError
+from poseloop_training.project.files import write_whole
 from poseloop_training.project.table import (
     LabelRows,
     merge_rows,
@@ -134,3 +135,18 @@ def test_files_that_do_not_say_the_same(tmp_path: Path) -> None:
     file.write_text("scorer,,,A,A\nbodyparts,,,s,s\ncoords,,,x,y\nl,c,i.png,1,2\nl,c,i.png,1,2\n")
     with pytest.raises(InvalidInputError, match=r"i\.png stands twice"):
         read_rows(file)
+
+
+def test_a_file_that_can_not_be_written_leaves_the_old_ones(tmp_path: Path) -> None:
+    file = tmp_path / "cam/CollectedData_Ada.csv"
+    rows = LabelRows("cam", ("img1.png",), one_animal(["snout"]), np.array([[[1.0, 2.0]]]))
+    write_both(file, rows, "Ada")
+    before = file.read_bytes()
+    file.with_suffix(".h5").unlink()
+    file.with_suffix(".h5").mkdir()
+    with pytest.raises(InvalidInputError, match="close what has them open"):
+        write_both(file, LabelRows("cam", rows.images, rows.points, rows.values + 1), "Ada")
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in file.parent.iterdir()) == ["CollectedData_Ada.csv", "CollectedData_Ada.h5"]
+    with pytest.raises(InvalidInputError, match="can't be written"):
+        write_whole(file / "beneath.yaml", b"")

@@ -239,7 +239,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _progress(what: str, quiet: bool) -> Iterator[Callable[..., None]]:
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True, highlight=False), transient=True, disable=quiet) as progress:
+    stderr = Console(stderr=True, highlight=False)
+    with Progress(console=stderr, transient=True, disable=quiet or not stderr.is_terminal) as progress:
         task = progress.add_task(what, total=None)
 
         def step(done: int, total: int, name: str = "") -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -30,17 +30,20 @@ def write_whole(path: Path, data: bytes) -> None:
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        discard(partial)
         raise InvalidInputError(
             f"{path} can't be written ({error.strerror}): close what has it open, make room, or give yourself the "
             "right to write there, then run the command again."
         ) from None
+
+
+def discard(partial: Path) -> None:
+    """Take away what was begun, if that can be done."""
+    with suppress(OSError):
+        partial.unlink()
 
 
 def write_png(path: Path, rgb: NDArray[np.uint8]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 
-from poseloop_training.project.files import partial_of
+from poseloop_training.project.files import discard, partial_of
 from poseloop_training.readers.deeplabcut_table import ONE_ANIMAL, read_cells
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def write_both(csv_file: Path, rows: LabelRows, scorer: str) -> None:
         ) from None
     finally:
         for partial in partials:
-            partial.unlink(missing_ok=True)
+            discard(partial)
 
 
 def _header(rows: LabelRows, scorer: str) -> dict[str, list[str]]:
