@@ -169,6 +169,19 @@ def test_labels_that_are_not_of_the_project(project: Project, tmp_path: Path, wh
     assert everything(project.folder) == before
 
 
+def test_labels_by_another_scorer_are_not_hidden(project: Project, tmp_path: Path) -> None:
+    new = refined(project)
+    write_both(project.labeled_data / "cam1/MachineLabelsRefine.csv", new, "Ada")
+    for file in (project.labels_file("cam1"), project.labels_file("cam1").with_suffix(".h5")):
+        file.rename(file.with_stem("CollectedData_Eve"))
+    before = everything(project.folder)
+    with pytest.raises(InvalidInputError, match=r"has CollectedData_Eve\.csv, and the project's scorer is 'Ada'"):
+        merge_labels(project)
+    with pytest.raises(InvalidInputError, match="set 'scorer'"):
+        write_slp(project, tmp_path / "all.slp")
+    assert everything(project.folder) == before
+
+
 def test_a_slp_is_not_written_over(project: Project, tmp_path: Path) -> None:
     (tmp_path / "all.slp").write_bytes(b"labels")
     with pytest.raises(InvalidInputError, match="is there already"):

@@ -81,6 +81,19 @@ class Project:
         """Return the csv of a video's labels, whether it is there or not; the h5 has the same stem."""
         return self.labeled_data / video / f"CollectedData_{self.scorer}.csv"
 
+    def refuse_other_scorers(self, video: str) -> None:
+        """Raise InvalidInputError where a video is labelled by others and not by the project's scorer.
+
+        Labels by the scorer, once there are some, hide those of the others.
+        """
+        others = sorted(file.name for file in (self.labeled_data / video).glob("CollectedData_*"))
+        own = self.labels_file(video).stem
+        if others and not any(Path(name).stem == own for name in others):
+            raise InvalidInputError(
+                f"labeled-data/{video} has {others[0]}, and the project's scorer is {self.scorer!r}: "
+                "set 'scorer' in config.yaml to the name after CollectedData_."
+            )
+
     def machine_labels_file(self, video: str) -> Path:
         """Return the csv of the outliers of this iteration, whether it is there or not."""
         return self.labeled_data / video / f"machinelabels-iter{self.iteration}.csv"

@@ -124,6 +124,7 @@ def _plan(project: Project, folder: Path, incoming: dict[str, LabelRows]) -> _Pl
     changed: set[str] = set()
     for refined in (read_both(folder / REFINED), incoming.get(folder.name)):
         if refined is not None:
+            project.refuse_other_scorers(folder.name)
             merged = merge_rows(merged.rows if merged else rows, refined)
             added |= set(merged.added)
             changed |= set(merged.changed) - added

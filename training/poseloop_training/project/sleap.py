@@ -53,6 +53,7 @@ def write_slp(project: Project, file: Path) -> SleapReport:
         images = [path.name for path in frames_there(folder).values()]
         if not images:
             continue
+        project.refuse_other_scorers(folder.name)
         video = sleap_io.Video.from_filename([str(folder / image) for image in images])
         videos.append(video)
         counts[0] += len(images)
