@@ -20,7 +20,7 @@ ProjectArgument = Annotated[
     Path, typer.Argument(help="DeepLabCut project: its folder or config.yaml.", show_default=False)
 ]
 CountOption = Annotated[
-    int | None, typer.Option(help="How many. [default: numframes2pick of config.yaml]", show_default=False)
+    int | None, typer.Option(help="How many at most. (default: numframes2pick of config.yaml)", show_default=False)
 ]
 CropOption = Annotated[bool, typer.Option("--crop", help="Cut frames to the video's crop of config.yaml.")]
 SeedOption = Annotated[int, typer.Option(help="Decides what is drawn.")]
@@ -54,7 +54,7 @@ def new(
         list[str] | None, typer.Option(help="Two keypoints that a line joins: snout,tailbase. Repeatable.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Of the project. [default: NAME-SCORER-DATE]", show_default=False)
+        Path | None, typer.Option(help="Of the project. (default: NAME-SCORER-DATE)", show_default=False)
     ] = None,
     copy_videos: Annotated[
         bool, typer.Option("--copy-videos", help="Copy the videos into the project instead of leaving them.")
@@ -155,17 +155,17 @@ def outliers(
         bool, typer.Option("--augment", help="Ask the model about each frame shifted, darker and mirrored too.")
     ] = False,
     confidence: Annotated[
-        float | None, typer.Option(help="Below it is low. [default: pcutoff of config.yaml]", show_default=False)
+        float | None, typer.Option(help="Below it is low. (default: pcutoff of config.yaml)", show_default=False)
     ] = None,
     jump_px: Annotated[
         float | None,
         typer.Option(
-            help="From frame to frame, farther is a jump. [default: half the animal's size]", show_default=False
+            help="From frame to frame, farther is a jump. (default: half the animal's size)", show_default=False
         ),
     ] = None,
     disagreement_px: Annotated[
         float | None,
-        typer.Option(help="Of two opinions, farther is too far. [default: a tenth of the size]", show_default=False),
+        typer.Option(help="Of two opinions, farther is too far. (default: a tenth of the size)", show_default=False),
     ] = None,
     count: CountOption = None,
     crop: CropOption = False,
