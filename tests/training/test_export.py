@@ -20,10 +20,10 @@ from poseloop_training.export import (
     export_model,
     refuse_diverged,
 )
+from poseloop_training.export_cli import export
 from poseloop_training.initialise import build_network
 from poseloop_training.model_runner import ModelRunner
 from poseloop_training.network import NetworkConfig, PoseNetwork
-from poseloop_training.train_cli import export
 
 SPEC = ModelSpec(name="mouse", keypoints=["a", "b", "c"], color="rgb", native_width=200, native_height=150)
 

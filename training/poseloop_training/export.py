@@ -17,6 +17,7 @@ from poseloop.errors import PoseloopError
 from poseloop.images import guess_format, to_model_color
 from poseloop.types import MODEL_METADATA_KEY, ModelSpec
 
+from poseloop_training.graph import fold_padding, simplify
 from poseloop_training.image_source import ImageFile, read_image
 from poseloop_training.model_runner import ModelRunner
 from poseloop_training.network import PoseNetwork
@@ -78,7 +79,7 @@ def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
         partial = Path(folder) / out.name
         _write_graph(network, images[0], partial)
-        _describe(partial, spec)
+        describe(partial, spec)
         parity = check_parity(network, partial, images)
         partial.replace(out)
     return parity
@@ -174,10 +175,13 @@ def _write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> 
             )
     finally:
         logger.setLevel(level)
+    onnx.save(fold_padding(simplify(path)), str(path))
 
 
-def _describe(path: Path, spec: ModelSpec) -> None:
+def describe(path: Path, spec: ModelSpec) -> None:
+    """Write a model's description into its file, in place of one that is there, and check the graph."""
     model = onnx.load(str(path))
+    del model.metadata_props[:]
     output = model.graph.output[0].type.tensor_type.shape
     for axis, size in enumerate((None, spec.max_animals, len(spec.keypoints), 3)):
         if size is not None:

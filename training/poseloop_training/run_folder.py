@@ -82,6 +82,19 @@ class RunFolder:
                 f"{self.path} holds no run to go on with (settings.json and last.ckpt); give the run folder that "
                 "stands beside the model, NAME.run."
             )
+        return self.read_settings()
+
+    def read_settings(self) -> Plan:
+        """Return what `write_plan` wrote, of any run.
+
+        Raises:
+            InvalidInputError: there is no settings.json, or it is damaged.
+        """
+        if not self._plan.is_file():
+            raise InvalidInputError(
+                f"{self.path} holds no settings.json, which says what frames were trained on; give a checkpoint that "
+                "lies in its run folder."
+            )
         try:
             return Plan.from_json(json.loads(self._plan.read_text(encoding="utf-8")), self.path)
         except ValueError:

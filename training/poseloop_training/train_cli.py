@@ -1,4 +1,4 @@
-"""`poseloop train` and `poseloop export`."""
+"""`poseloop train`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 60.0}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `train` and `export`."""
+    """Add the command `train`."""
     app.command("train")(train)
-    app.command("export")(export)
 
 
 def parse_duration(text: str) -> float:
@@ -181,26 +180,6 @@ def train(
     _announce(dataset, plan, console)
     outcome = run_training(dataset, plan, run, started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)])
     _report(outcome, console)
-
-
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt of a run folder.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The model file to write.")] = Path("model.onnx"),
-    images: Annotated[
-        Path | None,
-        typer.Option(help="A frame to check the graph on; noise of the native size if not given.", show_default=False),
-    ] = None,
-) -> None:
-    """Export a checkpoint as a model file, checked against PyTorch."""
-    from poseloop_training.checkpoint import read_checkpoint
-    from poseloop_training.export import export_model, parity_images
-    from poseloop_training.train_request import check_out
-
-    check_out(out)
-    console = Console(stderr=True, highlight=False)
-    loaded = read_checkpoint(checkpoint)
-    parity = export_model(loaded.build(), loaded.spec, parity_images(loaded.spec, images), out)
-    console.print(f"{escape(str(out))} written; {parity}.")
 
 
 def _announce(dataset: PoseDataset, plan: Plan, console: Console) -> None:

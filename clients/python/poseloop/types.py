@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from poseloop.errors import InvalidInputError
 
@@ -194,6 +202,18 @@ class DecodeSpec(_Described):
     parameters: dict[str, float] = Field(default_factory=dict)
 
 
+class PrecisionRecord(_Described):
+    """How a model file came to compute in fewer bits, and what that costs."""
+
+    kind: Literal["fp16", "int8"]
+    calibration_frames: int = Field(0, description="training frames that the ranges of the integers come from")
+    left_out: list[str] = Field(default_factory=list, description="layers that stay in fp32")
+    compared_frames: int = Field(description="frames, of the test where there is one, on which it ran beside fp32")
+    mean_shift_px: float = Field(description="distance of keypoints from those of the fp32 model, mean")
+    largest_shift_px: float
+    fp32_mean_error_px: float | None = Field(None, description="of the fp32 model on the test frames")
+
+
 class ModelSpec(_Described):
     """The description inside a model file: JSON in ``metadata_props["poseloop.model"]`` (docs/model-format.md)."""
 
@@ -210,6 +230,7 @@ class ModelSpec(_Described):
     training: TrainingRecord | None = None
     test_errors: TestErrors | None = None
     decode: DecodeSpec = Field(default_factory=DecodeSpec)
+    precision: PrecisionRecord | None = Field(None, description="absent where the file computes in fp32")
     created_by: str = ""
     created_at: str = Field("", description="UTC, ISO 8601")
 
@@ -228,6 +249,14 @@ class ModelSpec(_Described):
     def channels(self) -> int:
         """Channels of the graph's input ``frames``: 1 (gray) or 3 (RGB)."""
         return 1 if self.color == "gray" else 3
+
+    @model_serializer(mode="wrap")
+    def _stay_readable(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Versions that know of no precisions refuse the key, and files in fp32 do not need it.
+        content: dict[str, Any] = handler(self)
+        if self.precision is None:
+            content.pop("precision", None)
+        return content
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], where: str) -> ModelSpec:
