@@ -1,6 +1,7 @@
 """Measure what a release has to reach, through the program that users run.
 
     python scripts/accept.py accuracy          train on openfield within 15 minutes, then the error on held-out frames
+    python scripts/accept.py int8              that model in INT8: how much faster, and how much worse
     python scripts/accept.py served            serve that model and follow a whole video, lossless and live
     python scripts/accept.py latency           what serving adds to bare inference
     python scripts/accept.py latency-local     the same by the local transport, RGB frames at 100 fps
@@ -11,7 +12,7 @@
     python scripts/accept.py soak              twenty minutes of steady load
     python scripts/accept.py all               one after the other
 
-Prints a table and writes the figures as JSON; the exit status is 1 where one misses its limit. The first two need the
+Prints a table and writes the figures as JSON; the exit status is 1 where one misses its limit. The first three need the
 recordings, looked for in $POSELOOP_TEST_DATA or ../shared/data. Nothing else should run on the machine meanwhile.
 """
 
@@ -23,13 +24,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from acceptance import latency, recordings
+from acceptance import latency, precision, recordings
 from acceptance.figures import Figure, Places, report, write
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS: dict[str, Callable[[Places], list[Figure]]] = {
     "accuracy": recordings.accuracy,
+    "int8": precision.int8,
     "served": recordings.served,
     "latency": latency.latency,
     "latency-local": latency.latency_local,
@@ -43,11 +45,11 @@ PARTS: dict[str, Callable[[Places], list[Figure]]] = {
 
 def places_of(arguments: argparse.Namespace) -> Places:
     data = Path(os.environ.get("POSELOOP_TEST_DATA") or ROOT.parent / "shared/data")
-    if arguments.part in ("accuracy", "served", "all") and not (data / "openfield").is_dir():
+    if arguments.part in ("accuracy", "int8", "served", "all") and not (data / "openfield").is_dir():
         sys.exit(f"The recordings are not at {data}; set POSELOOP_TEST_DATA to their folder.")
     arguments.work.mkdir(parents=True, exist_ok=True)
     places = Places(data, arguments.work)
-    if arguments.part == "served" and not places.model.exists():
+    if arguments.part in ("int8", "served") and not places.model.exists():
         sys.exit(f"There is no model {places.model}; run `python scripts/accept.py accuracy` first.")
     return places
 

@@ -44,7 +44,7 @@ def missed(figures: list[Any]) -> set[str]:
 
 def test_every_part_is_offered() -> None:
     done = subprocess.run([sys.executable, SCRIPTS / "accept.py", "--help"], capture_output=True, text=True, check=True)
-    for part in ("latency-local", "latency-grpc-rgb", "overload", "sixteen", "peer", "soak"):
+    for part in ("int8", "latency-local", "latency-grpc-rgb", "overload", "sixteen", "peer", "soak"):
         assert done.stdout.count(part) >= 2, "named in the usage and described"
 
 
@@ -83,3 +83,21 @@ def test_the_peer_may_win_alone_but_not_from_the_second_stream_on(
     points = [{**point, "streams": number, "added_ms": {"p50": 1.0, "p99": 1.0}} for number in (1, 2)]
     answer(monkeypatch, latency, {"points": points})
     assert missed(latency.peer(None)) == {"2 camera(s): poseloop adds, median", "2 camera(s): poseloop adds, 99 %"}
+
+
+def test_integers_are_held_to_their_gain_and_to_their_cost(
+    monkeypatch: pytest.MonkeyPatch, latency: ModuleType, tmp_path: Path
+) -> None:
+    from acceptance import figures, precision
+
+    for name in ("run-20260101-000000", "run-20260102-000000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.ckpt").touch()
+    document = {"milliseconds": 6.0, "fp32_milliseconds": 13.3, "mean_error_px": 2.0, "fp32_mean_error_px": 1.9}
+    document |= {"mean_shift_px": 0.2, "largest_shift_px": 1.5, "speedup": 2.21}
+    asked = answer(monkeypatch, precision, document)
+    places = figures.Places(tmp_path, tmp_path)
+    assert not missed(precision.int8(places))
+    assert all(f"run-20260102-000000/best.ckpt --precision int8 --project {tmp_path}" in command for command in asked)
+    document |= {"speedup": 2.19, "mean_error_px": 2.3}
+    assert missed(precision.int8(places)) == {"INT8 by fp32, times as fast", "INT8 worse by"}

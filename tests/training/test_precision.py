@@ -17,7 +17,7 @@ from poseloop.errors import InvalidInputError
 from poseloop.types import ModelSpec, PrecisionRecord
 from poseloop_server.model import PoseModel
 from poseloop_training import export_cli
-from poseloop_training.checkpoint import Checkpoint, write_checkpoint
+from poseloop_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from poseloop_training.dataset import load_dataset
 from poseloop_training.initialise import build_network
 from poseloop_training.model_runner import ModelRunner
@@ -27,6 +27,8 @@ from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import TrainSettings, choose_network
 from poseloop_training.split import Split
 from typer.testing import CliRunner
+
+from tests.training.test_fit import run as train
 
 SPLIT = Split(train=tuple(range(4, 12)), validation=(2, 3), test=(0, 1))
 
@@ -135,3 +137,19 @@ def test_models_are_timed_in_turns(checkpoint: Path, project: Path, tmp_path: Pa
     times = time_models([tmp_path / "x.onnx"] * 3, image, seconds_each=0.05)
     assert len(times) == 3
     assert all(time > 0 for time in times)
+
+
+def test_a_run_may_end_in_fewer_bits(project: Path, tmp_path: Path) -> None:
+    options = ("--epochs", "1", "--precision", "int8", "--width", "16", "--patience", "1")
+    done = train(project, tmp_path / "mouse.onnx", *options, network=())
+    assert done.exit_code == 0, done.output
+    assert "int8: keypoints lie" in done.stderr
+    spec = ModelRunner(tmp_path / "mouse.onnx").spec
+    assert spec.precision is not None
+    assert spec.precision.kind == "int8"
+    assert spec.training is not None
+    assert spec.training.settings["precision"] == "int8"
+    metrics = json.loads((tmp_path / "mouse.run" / "metrics.json").read_text())
+    assert metrics["precision"]["precision"] == "int8"
+    assert metrics["test"]["mean_error_px"] == pytest.approx(spec.test_errors.mean_error_px)
+    assert read_checkpoint(tmp_path / "mouse.run" / "best.ckpt").spec.precision is None

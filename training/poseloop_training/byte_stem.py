@@ -46,12 +46,18 @@ class _Preparation:
     bias: NDArray[np.float32]
 
 
-def take_bytes(model: onnx.ModelProto, multiple: int) -> tuple[onnx.ModelProto, ByteStem | None]:
+def take_bytes(
+    model: onnx.ModelProto, multiple: int, native: tuple[int, int]
+) -> tuple[onnx.ModelProto, ByteStem | None]:
     """Rewrite the way from the frame to the first convolution, where that changes nothing but the last bits.
+
+    Where blocks of pixels fill frames of the native size, what is left of frames of other sizes is not cut off: their
+    last row of blocks is seen as partly beyond the border.
 
     Args:
         model: simplified, its padding folded; changed in place.
         multiple: network pixels that the image is padded to multiples of.
+        native: width and height of most frames.
 
     Returns:
         The model, and its first layer; None where it stays as it was: the frame is scaled by no whole number, or the
@@ -72,7 +78,8 @@ def take_bytes(model: onnx.ModelProto, multiple: int) -> tuple[onnx.ModelProto, 
     view = found.block * own["strides"][0]
     kernel, begin, end = _spread(scaled, found.block, view, own["pads"][:2])
     zero = graph.add_constant(zero_point, np.uint8)
-    nodes, padded = _padded_bytes(graph, found.block, multiple, zero)
+    cut = any(size % found.block for size in native)
+    nodes, padded = _padded_bytes(graph, found.block, multiple, zero, cut=cut)
     seen, tensor = _as_channels(graph, padded, view, len(found.gain))
     nodes += [
         *seen,
@@ -182,24 +189,32 @@ def _as_channels(graph: Graph, frames: str, view: int, channels: int) -> tuple[l
     return nodes, turned.output[0]
 
 
-def _padded_bytes(graph: Graph, block: int, multiple: int, zero: str) -> tuple[list[onnx.NodeProto], str]:
-    """Cut off what fills no block, as averaging does, and pad at the right and bottom as the network does."""
-    whole = graph.add_constant(block, np.int64)
+def _padded_bytes(graph: Graph, block: int, multiple: int, zero: str, *, cut: bool) -> tuple[list[onnx.NodeProto], str]:
+    """Pad at the right and bottom as the network does; ``cut`` off before what fills no block, as averaging does.
+
+    Cutting copies the frame even where there is nothing to cut.
+    """
+    whole, least = graph.add_constant(block, np.int64), graph.add_constant(block * multiple, np.int64)
     nodes = [
         size := graph.node("Shape", [INPUT], start=1, end=3),
         blocks := graph.node("Div", [size.output[0], whole]),
         used := graph.node("Mul", [blocks.output[0], whole]),
-        cut := graph.node(
-            "Slice",
-            [INPUT, graph.add_constant([0, 0], np.int64), used.output[0], graph.add_constant([1, 2], np.int64)],
-        ),
         negative := graph.node("Neg", [used.output[0]]),
-        more := graph.node("Mod", [negative.output[0], graph.add_constant(block * multiple, np.int64)]),
-        sizes := graph.node(
-            "Concat",
-            [graph.add_constant([0] * 5, np.int64), more.output[0], graph.add_constant([0], np.int64)],
-            axis=0,
-        ),
-        padded := graph.node("Pad", [cut.output[0], sizes.output[0], zero]),
+        more := graph.node("Mod", [negative.output[0], least]),
+    ]
+    if cut:
+        zeros, axes = graph.add_constant([0, 0], np.int64), graph.add_constant([1, 2], np.int64)
+        nodes += [frames := graph.node("Slice", [INPUT, zeros, used.output[0], axes])]
+        given, missing = frames.output[0], more.output[0]
+    else:
+        nodes += [
+            wanted := graph.node("Add", [used.output[0], more.output[0]]),
+            difference := graph.node("Sub", [wanted.output[0], size.output[0]]),
+        ]
+        given, missing = INPUT, difference.output[0]
+    before, after = graph.add_constant([0] * 5, np.int64), graph.add_constant([0], np.int64)
+    nodes += [
+        sizes := graph.node("Concat", [before, missing, after], axis=0),
+        padded := graph.node("Pad", [given, sizes.output[0], zero]),
     ]
     return nodes, padded.output[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from poseloop.errors import InvalidInputError
@@ -14,7 +14,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from poseloop_training.checkpoint import Checkpoint
     from poseloop_training.dataset import PoseDataset
-    from poseloop_training.precision import Frames, Lowered
+    from poseloop_training.precision import Frames
     from poseloop_training.split import Split
 
 
@@ -57,7 +57,7 @@ def export(
         if as_json:
             typer.echo(json.dumps({"model": str(out), "precision": precision}, indent=2))
         return
-    from poseloop_training.precision import export_lowered
+    from poseloop_training.precision import export_lowered, report
 
     frames, labelled = _material(precision, loaded, checkpoint, images, project, console)
     with console.status(f"Measuring {precision}"):
@@ -66,19 +66,6 @@ def export(
     console.print(str(lowered), markup=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps({"model": str(out), **report(lowered)}, indent=2))
-
-
-def report(lowered: Lowered) -> dict[str, Any]:
-    """Return what a lower precision costs and gains as plain values."""
-    here, fp32 = lowered.milliseconds
-    return {
-        "precision": lowered.record.kind,
-        **lowered.record.model_dump(exclude={"kind"}),
-        "mean_error_px": lowered.test.summary.mean_px if lowered.test else None,
-        "milliseconds": here,
-        "fp32_milliseconds": fp32,
-        "speedup": fp32 / here,
-    }
 
 
 def _material(

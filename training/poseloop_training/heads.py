@@ -151,8 +151,7 @@ def decode(maps: Maps, stride: int) -> Tensor:
     n, k, h, w = maps.heatmaps.shape
     probability = torch.sigmoid(maps.heatmaps).reshape(n, k, h * w)
     confidence, best = probability.max(dim=-1, keepdim=True)
-    # No number here is negative; rounding down rather than towards zero would cost the graph eight operators more.
-    column, row = best.fmod(w), torch.div(best, w, rounding_mode="trunc")
+    column, row = best % w, torch.div(best, w, rounding_mode="floor")
     step = torch.tensor([-1, 0, 1], device=best.device)
     columns = column + step.repeat(3)  # [N, K, 9]
     rows = row + step.repeat_interleave(3)

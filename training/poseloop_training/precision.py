@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -26,7 +26,6 @@ from poseloop_training.network import PoseNetwork
 from poseloop_training.quantise import MOST_SHIFT_CELLS, quantise
 from poseloop_training.split import Split
 
-Precision = Literal["fp32", "fp16", "int8"]
 Images = Sequence[NDArray[np.uint8]]
 # Frames that decide which layers stay in fp32; never those of the test.
 DECIDING_FRAMES = 16
@@ -94,6 +93,19 @@ class Lowered:
         return (
             f"{moved}{error} One core here: {here:.2f} ms a frame, {fp32:.2f} in fp32: {fp32 / here:.2f} times as fast."
         )
+
+
+def report(lowered: Lowered) -> dict[str, Any]:
+    """Return what a lower precision costs and gains as plain values."""
+    here, fp32 = lowered.milliseconds
+    return {
+        "precision": lowered.record.kind,
+        **lowered.record.model_dump(exclude={"kind"}),
+        "mean_error_px": lowered.test.summary.mean_px if lowered.test else None,
+        "milliseconds": here,
+        "fp32_milliseconds": fp32,
+        "speedup": fp32 / here,
+    }
 
 
 def export_lowered(
@@ -164,7 +176,8 @@ def _lower(
         return float(_distances(reference, ModelRunner(out), frames.deciding).mean())
 
     most_shift = MOST_SHIFT_CELLS * network.config.stride / network.config.input_scale
-    found = quantise(model, network.config.most_stride, frames.calibration, shift, most_shift)
+    native = reference.spec.native_width, reference.spec.native_height
+    found = quantise(model, network.config.most_stride, native, frames.calibration, shift, most_shift)
     onnx.save(found.model, str(out))
     return list(found.left_out)
 

@@ -45,7 +45,9 @@ class Quantised:
     takes_bytes: bool
 
 
-def quantise(model: onnx.ModelProto, multiple: int, images: Images, shift: Shift, most_shift: float) -> Quantised:
+def quantise(
+    model: onnx.ModelProto, multiple: int, native: tuple[int, int], images: Images, shift: Shift, most_shift: float
+) -> Quantised:
     """Quantise a model's network.
 
     A layer is left out only where all of them together move keypoints by more than ``most_shift``: then those whose
@@ -54,11 +56,12 @@ def quantise(model: onnx.ModelProto, multiple: int, images: Images, shift: Shift
     Args:
         model: simplified, its padding folded; changed in place.
         multiple: network pixels that the image is padded to multiples of.
+        native: width and height of most frames.
         images: that the model was trained on, for the ranges.
         shift: measures a candidate, in pixels of the frame.
         most_shift: in the same pixels.
     """
-    model, stem = take_bytes(model, multiple)
+    model, stem = take_bytes(model, multiple, native)
     network = _Quantisation(model, stem, tensor_ranges(model, KINDS, images))
     left_out: list[str] = []
     best = network.without(left_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from poseloop.errors import InvalidInputError
@@ -18,6 +18,7 @@ from poseloop_training.dataset import PoseDataset
 from poseloop_training.network import NetworkConfig
 from poseloop_training.split import Split
 
+Precision = Literal["fp32", "fp16", "int8"]
 # The network sees about this many pixels of a frame unless the animal would become smaller than it can be read.
 NETWORK_PIXELS = 320 * 240
 LEAST_ANIMAL_PIXELS = 40
@@ -44,6 +45,7 @@ class TrainSettings(BaseModel):
     input_scale: Annotated[float, Field(gt=0, le=2)] | None = Field(None, description="network pixels a frame pixel")
     window: Annotated[int, Field(ge=64, le=2048)] | None = Field(None, description="side in network pixels")
     color: Color | None = None
+    precision: Precision = Field("fp32", description="of the model file; training itself is not changed by it")
     batch_size: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2

@@ -29,6 +29,7 @@ from poseloop_training.frames import TrainingFrames
 from poseloop_training.initialise import NONE, build_network
 from poseloop_training.network import NetworkConfig, PoseNetwork
 from poseloop_training.plan import Identity, Plan
+from poseloop_training.precision import Frames, Lowered, export_lowered, report
 from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import (
     TrainSettings,
@@ -43,6 +44,8 @@ from poseloop_training.tuning import keep_freed_memory
 
 # What comes after training besides predicting the test frames: export, parity check, drawing.
 FINISH_SECONDS = 20.0
+# The same for a file in fewer bits, and runs of the network to find the ranges of integers.
+LOWERING_SECONDS, LOWERING_RUNS = 20.0, 150
 # However short the time limit is, this part of it is for training.
 LEAST_TRAINING_PART = 0.5
 PARITY_FRAMES = 4
@@ -65,8 +68,9 @@ class TrainOutcome:
         spec: the description inside the model file.
         test: predictions on the test frames; None where none were held out.
         fit: how the loop ended.
-        parity: of the model file with the network.
+        parity: of the model file, in fp32, with the network.
         seconds: wall time of the whole run.
+        lowered: the file in fewer bits beside fp32; None where it is in fp32.
     """
 
     model: Path
@@ -77,6 +81,7 @@ class TrainOutcome:
     fit: FitOutcome
     parity: Parity
     seconds: float
+    lowered: Lowered | None = None
 
 
 def train(
@@ -138,9 +143,15 @@ def train(
     record = _record(dataset, hashes, split, settings, config, outcome, progress)
     spec = spec.model_copy(update={"training": record, "test_errors": test.test_errors() if test else None})
     write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
-    parity = export_model(network, spec, images, plan.out)
-    _write_results(run, dataset, test, parity, progress, outcome, spec)
-    return TrainOutcome(plan.out, run, spec, config, test, outcome, parity, time.monotonic() - started)
+    lowered = None
+    if settings.precision == "fp32":
+        parity = export_model(network, spec, images, plan.out)
+    else:
+        frames = Frames.of(dataset, split, spec)
+        lowered = export_lowered(settings.precision, network, spec, frames, plan.out, (dataset, split))
+        parity, spec, test = lowered.parity, lowered.spec, lowered.test
+    _write_results(run, dataset, test, parity, progress, outcome, spec, lowered)
+    return TrainOutcome(plan.out, run, spec, config, test, outcome, parity, time.monotonic() - started, lowered)
 
 
 def predictor(network: PoseNetwork) -> Predict:
@@ -199,6 +210,8 @@ def _deadline(
     predict([image])
     now = time.monotonic()
     finish = FINISH_SECONDS + 1.5 * (len(split.test) + len(split.validation)) * (now - before)
+    if settings.precision != "fp32":
+        finish += LOWERING_SECONDS + LOWERING_RUNS * (now - before)
     end = started + settings.time_limit_s
     return max(end - finish, now + LEAST_TRAINING_PART * (end - now))
 
@@ -266,10 +279,12 @@ def _write_results(
     progress: Progress,
     outcome: FitOutcome,
     spec: ModelSpec,
+    lowered: Lowered | None,
 ) -> None:
     run.write_metrics(
         {
             "test": test.to_json() if test else None,
+            "precision": report(lowered) if lowered else None,
             "validation_error_px": min(
                 (p.validation_error_px for p in progress.history if p.validation_error_px is not None), default=None
             ),

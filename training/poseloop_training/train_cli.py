@@ -94,6 +94,10 @@ def train(
     color: Annotated[
         Literal["gray", "rgb"] | None, typer.Option(help="[default: from the images]", show_default=False)
     ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"] | None,
+        typer.Option(help="Of the model file: int8 for CPUs, fp16 for GPUs. [default: fp32]", show_default=False),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 8]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: 0.002]", show_default=False)] = None,
     rotation: Annotated[
@@ -152,6 +156,7 @@ def train(
         "input_scale": input_scale,
         "window": window,
         "color": color,
+        "precision": precision,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "rotation": rotation,
@@ -214,6 +219,8 @@ def _report(outcome: TrainOutcome, console: Console) -> None:
         )
     elif outcome.fit.stopped_early:
         console.print("Ended early: the validation error no longer improved.")
+    if outcome.lowered is not None:
+        console.print(str(outcome.lowered), markup=False, soft_wrap=True)
     console.print(
         f"{escape(str(outcome.model))}: {outcome.model.stat().st_size / 1e6:.1f} MB after {outcome.seconds / 60:.1f} "
         f"minutes, {outcome.fit.epochs} epochs; {outcome.parity}. "
