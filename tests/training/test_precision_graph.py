@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from poseloop.arena import Arena, ArenaSettings
 from poseloop_server.bundled import arena_model_path
 from poseloop_training.byte_stem import take_bytes
-from poseloop_training.export import _write_graph
+from poseloop_training.export import write_graph
 from poseloop_training.graph import fold_padding, network_nodes, simplify
 from poseloop_training.half import to_half
 from poseloop_training.network import NetworkConfig, PoseNetwork
@@ -61,7 +61,7 @@ def untrained(folder: Path, config: NetworkConfig) -> onnx.ModelProto:
     torch.manual_seed(3)
     network = PoseNetwork(config).eval()
     network.head.last[-1].weight.data[:] *= 30
-    _write_graph(network, np.zeros((96, 128, config.channels), np.uint8), folder / "x.onnx")
+    write_graph(network, np.zeros((96, 128, config.channels), np.uint8), folder / "x.onnx")
     return onnx.load(str(folder / "x.onnx"))
 
 

@@ -78,7 +78,7 @@ def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
         partial = Path(folder) / out.name
-        _write_graph(network, images[0], partial)
+        write_graph(network, images[0], partial)
         describe(partial, spec)
         parity = check_parity(network, partial, images)
         partial.replace(out)
@@ -153,7 +153,8 @@ def _predict(network: PoseNetwork, frames: NDArray[np.uint8]) -> tuple[NDArray[n
     return network(given).numpy(), clear.numpy()
 
 
-def _write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> None:
+def write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> None:
+    """Write a network as a graph without a description; ``image`` is an example of its frames."""
     # Batches of one are common in use and special to exporters: an example of two keeps the axis general.
     example = torch.from_numpy(np.stack([image, image]))
     logger = logging.getLogger("torch.onnx")

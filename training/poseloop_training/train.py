@@ -44,8 +44,8 @@ from poseloop_training.tuning import keep_freed_memory
 
 # What comes after training besides predicting the test frames: export, parity check, drawing.
 FINISH_SECONDS = 20.0
-# The same for a file in fewer bits, and runs of the network to find the ranges of integers.
-LOWERING_SECONDS, LOWERING_RUNS = 20.0, 150
+# The same for a file in fewer bits, layers left out one by one included, and runs to find the ranges of integers.
+LOWERING_SECONDS, LOWERING_RUNS = 40.0, 150
 # However short the time limit is, this part of it is for training.
 LEAST_TRAINING_PART = 0.5
 PARITY_FRAMES = 4

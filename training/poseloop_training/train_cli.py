@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # The time limit is for the whole command; starting the program has cost about its processor time until here.
 _STARTED = time.monotonic() - time.process_time()
+FAST_MS = 5.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 60.0}
 
 
@@ -98,6 +99,16 @@ def train(
         Literal["fp32", "fp16", "int8"] | None,
         typer.Option(help="Of the model file: int8 for CPUs, fp16 for GPUs. [default: fp32]", show_default=False),
     ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The same as --target-ms 5.")] = False,
+    accurate: Annotated[bool, typer.Option("--accurate", help="See as much of a frame as can be trained.")] = False,
+    target_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="What a frame may take on one core here: network, scale and precision are chosen by measurement.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 8]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: 0.002]", show_default=False)] = None,
     rotation: Annotated[
@@ -147,6 +158,8 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on labelled frames and export it as one file."""
+    if fast + accurate + (target_ms is not None) > 1:
+        raise InvalidInputError("--fast, --accurate and --target-ms exclude each other; give one of them.")
     given: dict[str, Any] = {
         "backbone": backbone,
         "init": init,
@@ -180,7 +193,8 @@ def train(
 
     from poseloop_training.callbacks import ProgressBar
 
-    request = TrainRequest(project, given, out, name, license, swap, test_indices, run_dir, resume)
+    target_ms = FAST_MS if fast else target_ms
+    request = TrainRequest(project, given, out, name, license, swap, test_indices, run_dir, resume, target_ms, accurate)
     run, dataset, plan = prepare(request, console)
     _announce(dataset, plan, console)
     outcome = run_training(dataset, plan, run, started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)])

@@ -31,6 +31,8 @@ class TrainRequest:
     Attributes:
         settings: of TrainSettings, by name.
         resume: the run folder to go on with.
+        target_ms: what a frame may take on one core here; the network follows from it.
+        accurate: the network shall spare no time in use.
     """
 
     project: Path
@@ -42,6 +44,8 @@ class TrainRequest:
     test_indices: Path | None = None
     run_dir: Path | None = None
     resume: Path | None = None
+    target_ms: float | None = None
+    accurate: bool = False
 
 
 def prepare(request: TrainRequest, console: Console) -> tuple[RunFolder, PoseDataset, Plan]:
@@ -62,6 +66,8 @@ def prepare(request: TrainRequest, console: Console) -> tuple[RunFolder, PoseDat
     if request.swap:
         dataset = dataset.with_swap_pairs(_pairs(request.swap))
     split = _split(dataset, settings, request.test_indices)
+    if request.accurate or request.target_ms is not None:
+        settings = _for_speed(request, settings, dataset, split, console)
     return run, dataset, Plan.of(dataset, split, settings, identity, out)
 
 
@@ -82,7 +88,13 @@ def check_out(out: Path) -> None:
 
 def _go_on(request: TrainRequest, run: RunFolder, console: Console) -> tuple[RunFolder, PoseDataset, Plan]:
     before = run.read_plan()
-    others = {"swap": request.swap, "test_indices": request.test_indices, "run_dir": request.run_dir}
+    others = {
+        "accurate": request.accurate or None,
+        "target_ms": request.target_ms,
+        "swap": request.swap,
+        "test_indices": request.test_indices,
+        "run_dir": request.run_dir,
+    }
     changed = sorted({*request.settings} - CHANGEABLE | {name for name, given in others.items() if given is not None})
     if changed:
         raise InvalidInputError(
@@ -98,6 +110,25 @@ def _go_on(request: TrainRequest, run: RunFolder, console: Console) -> tuple[Run
     before.refuse_other_labels(dataset, run.path)
     dataset = dataset.with_swap_pairs(before.swap_pairs)
     return run, dataset, Plan.of(dataset, before.split, settings, identity, out)
+
+
+def _for_speed(
+    request: TrainRequest, settings: TrainSettings, dataset: PoseDataset, split: Split, console: Console
+) -> TrainSettings:
+    """Return the settings with a network that is as fast or as accurate as was asked for."""
+    # Measuring needs PyTorch and ONNX Runtime, which other runs' requests do without.
+    from poseloop_training.speed import accurate, choose
+
+    if request.target_ms is None:
+        return settings.model_copy(update=accurate(settings, dataset))
+    image = dataset.load_image(split.train[0], settings.color or dataset.color)
+    with console.status("Measuring networks on this machine"):
+        chosen = choose(
+            request.target_ms, settings, list(request.settings), dataset, image,
+            lambda timed: console.print(f"  {timed}", markup=False),
+        )  # fmt: skip
+    console.print(f"For {request.target_ms:g} ms a frame: {chosen}.", markup=False)
+    return settings.model_copy(update=chosen.as_settings())
 
 
 def _settings(given: dict[str, Any]) -> TrainSettings:
