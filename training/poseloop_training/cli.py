@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from poseloop_training import evaluate_cli, export_cli, project_cli, train_cli
+from poseloop_training import evaluate_cli, export_cli, import_cli, project_cli, train_cli
 
 
 def register(app: typer.Typer) -> None:
@@ -13,3 +13,4 @@ def register(app: typer.Typer) -> None:
     export_cli.register(app)
     evaluate_cli.register(app)
     project_cli.register(app)
+    import_cli.register(app)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from poseloop.errors import PoseloopError
 from poseloop.images import guess_format, to_model_color
 from poseloop.types import MODEL_METADATA_KEY, ModelSpec
+from torch import nn
 
+from poseloop_training.exportable import Exportable
 from poseloop_training.graph import fold_padding, simplify
 from poseloop_training.image_source import ImageFile, read_image
 from poseloop_training.model_runner import ModelRunner
-from poseloop_training.network import PoseNetwork
 
 # In fp32 the runtime's sums differ from PyTorch's in their last bits only; a hundredth of a pixel is a wrong graph.
 MOST_DIFFERENCE_PX = 0.01
@@ -60,7 +62,7 @@ class Parity:
         return "its heatmaps are flat, so it has learnt nothing yet and no coordinate could be compared with PyTorch"
 
 
-def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray[np.uint8]], out: Path) -> Parity:
+def export_model(network: Exportable, spec: ModelSpec, images: Sequence[NDArray[np.uint8]], out: Path) -> Parity:
     """Write a model file, if it agrees with the network.
 
     Args:
@@ -73,7 +75,7 @@ def export_model(network: PoseNetwork, spec: ModelSpec, images: Sequence[NDArray
         DivergedError: the network gives no numbers.
         ParityError: a keypoint differs by more than 0.01 px.
     """
-    network = network.eval()
+    network.eval()
     refuse_diverged(network, images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
@@ -100,7 +102,7 @@ def parity_images(spec: ModelSpec, file: Path | None) -> list[NDArray[np.uint8]]
     return list(large.astype(np.uint8))
 
 
-def refuse_diverged(network: PoseNetwork, images: Sequence[NDArray[np.uint8]]) -> None:
+def refuse_diverged(network: Exportable, images: Sequence[NDArray[np.uint8]]) -> None:
     """Raise DivergedError if the network gives anything but numbers on one of these images."""
     for image in images:
         if not np.isfinite(_predict(network, image[None])[0]).all():
@@ -110,7 +112,7 @@ def refuse_diverged(network: PoseNetwork, images: Sequence[NDArray[np.uint8]]) -
             )
 
 
-def check_parity(network: PoseNetwork, model: Path, images: Sequence[NDArray[np.uint8]]) -> Parity:
+def check_parity(network: Exportable, model: Path, images: Sequence[NDArray[np.uint8]]) -> Parity:
     """Compare a model file with a network, on whole images and cut ones, one by one and two at once.
 
     Raises:
@@ -145,7 +147,7 @@ def check_parity(network: PoseNetwork, model: Path, images: Sequence[NDArray[np.
 
 
 @torch.inference_mode()
-def _predict(network: PoseNetwork, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _predict(network: Exportable, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the keypoints ``[N, 1, K, 3]`` and which of them have one best cell, ``[N, 1, K]``."""
     given = torch.from_numpy(np.ascontiguousarray(frames))
     best = network.maps(network.scaled(given)).heatmaps.flatten(2).topk(2, dim=-1).values
@@ -153,7 +155,7 @@ def _predict(network: PoseNetwork, frames: NDArray[np.uint8]) -> tuple[NDArray[n
     return network(given).numpy(), clear.numpy()
 
 
-def write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> None:
+def write_graph(network: Exportable, image: NDArray[np.uint8], path: Path) -> None:
     """Write a network as a graph without a description; ``image`` is an example of its frames."""
     # Batches of one are common in use and special to exporters: an example of two keeps the axis general.
     example = torch.from_numpy(np.stack([image, image]))
@@ -164,7 +166,7 @@ def write_graph(network: PoseNetwork, image: NDArray[np.uint8], path: Path) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                network,
+                cast(nn.Module, network),
                 (example,),
                 str(path),
                 input_names=["frames"],

