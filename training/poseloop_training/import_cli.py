@@ -67,6 +67,30 @@ def deeplabcut(
     _report(request, import_deeplabcut(source, request, where))
 
 
+@imports.command("sleap-nn")
+def sleap_nn(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Model folder of sleap-nn, or a checkpoint beside training_config.yaml.", show_default=False
+        ),
+    ],
+    out: Out,
+    name: Name = None,
+    license: License = None,
+    image: Image = None,
+    size: Size = None,
+) -> None:
+    """sleap-nn: single-instance models on a UNet."""
+    request = _request(out, name, license, image, size)
+    from poseloop_training.importers.sleap_nn import import_sleap_nn
+
+    parity, known = import_sleap_nn(source, request)
+    _report(request, parity)
+    if known:
+        Console(stderr=True, highlight=False).print(f"[yellow]warning[/] {known}", soft_wrap=True)
+
+
 def _request(out: Path, name: str | None, license: str | None, image: Path | None, size: str | None) -> ImportRequest:
     share_the_processor()
     with Console(stderr=True).status("Loading"):

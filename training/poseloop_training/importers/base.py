@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from poseloop.errors import InvalidInputError
+from poseloop.images import Color
 from poseloop.types import DecodeSpec, ModelSpec
 from pydantic import ValidationError
 
@@ -82,6 +83,7 @@ def describe(
     decode: DecodeSpec,
     source: str,
     known_size: tuple[int, int] | None = None,
+    color: Color = "rgb",
 ) -> ModelSpec:
     """Return the description of an imported model.
 
@@ -91,6 +93,7 @@ def describe(
         decode: for reading.
         source: program, network and checkpoint, for example "DeepLabCut 3: resnet_50, snapshot-200.pt".
         known_size: width and height of the frames, where the source says so.
+        color: of the frames that it takes.
 
     Raises:
         InvalidInputError: the keypoints' names can't be those of a model.
@@ -105,7 +108,7 @@ def describe(
             keypoints=list(skeleton.keypoints),
             skeleton=[edge for edge in skeleton.edges if known.issuperset(edge)],
             swap_pairs=list(pairs),
-            color="rgb",
+            color=color,
             native_width=width,
             native_height=height,
             license=identity.license,

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# A sum of heatmap values below which no mean is taken.
+TOO_LITTLE = 1e-6
+
 
 class ForeignMaps(NamedTuple):
     """Heatmaps ``[N, K, h, w]`` and, where the network has them, offsets, x and y, ``[N, K, 2, h, w]``."""
@@ -37,3 +40,25 @@ def at_peak(offsets: Tensor, best: Peak) -> Tensor:
     """Return the offsets ``[N, K, 2]`` in the best cells of maps ``[N, K, 2, h, w]``."""
     index = torch.cat((best.cell, best.cell), dim=2).unsqueeze(3)  # the exporter would fix the batch of an expand
     return offsets.flatten(3).gather(3, index).squeeze(3)
+
+
+def refine_by_mean(heatmaps: Tensor, best: Peak, window: int) -> Tensor:
+    """Return the mean place ``[N, K, 2]`` of the window around each best cell, x and y in cells, weighted by value.
+
+    This is sleap-nn's "integral" refinement: cells beyond the border count as zero.
+    """
+    reach = window // 2
+    height, width = heatmaps.shape[2:]
+    step = torch.arange(-reach, reach + 1, device=heatmaps.device)
+    across, down = step.repeat(window), step.repeat_interleave(window)
+    columns, rows = best.column + across, best.row + down  # [N, K, window²]
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    zero = torch.zeros_like(rows)
+    cells = rows.maximum(zero).minimum(zero + (height - 1)) * width
+    cells = cells + columns.maximum(zero).minimum(zero + (width - 1))
+    value = heatmaps.flatten(2).gather(2, cells) * inside
+    total = value.sum(dim=2, keepdim=True)
+    mean = torch.cat([(value * along).sum(dim=2, keepdim=True) for along in (across, down)], dim=2) / total
+    # Where the values cancel out there is no mean; the best cell itself is the answer then.
+    mean = torch.where(total.abs() > TOO_LITTLE, mean, torch.zeros_like(mean)).clamp(-float(window), float(window))
+    return torch.cat((best.column, best.row), dim=2) + mean

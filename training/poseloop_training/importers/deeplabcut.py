@@ -14,9 +14,10 @@ from torch import Tensor
 
 from poseloop_training.export import Parity
 from poseloop_training.importers.base import ImportRequest, Skeleton, describe, write_model
-from poseloop_training.importers.deeplabcut_config import NAME, DeepLabCutConfig, parse, read_yaml
+from poseloop_training.importers.deeplabcut_config import NAME, DeepLabCutConfig, parse
 from poseloop_training.importers.deeplabcut_network import Box, DeepLabCutNetwork
 from poseloop_training.importers.tensors import fill, load_inert, only_tensors
+from poseloop_training.importers.yaml_file import read_yaml
 
 _SNAPSHOT = re.compile(r"snapshot(?P<best>-best)?-(?P<epoch>\d+)\.pt")
 _PREFIX, _HEAD = "backbone.", "heads.bodypart."
