@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -77,10 +77,25 @@ def export_model(network: Exportable, spec: ModelSpec, images: Sequence[NDArray[
     """
     network.eval()
     refuse_diverged(network, images)
+    return keep_if_equal(network, spec, images, out, lambda path: write_graph(network, images[0], path))
+
+
+def keep_if_equal(
+    network: Exportable,
+    spec: ModelSpec,
+    images: Sequence[NDArray[np.uint8]],
+    out: Path,
+    write: Callable[[Path], None],
+) -> Parity:
+    """Let ``write`` write a graph, describe it, and give it its name if it agrees with the network.
+
+    Raises:
+        ParityError: a keypoint differs by more than 0.01 px.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as folder:
         partial = Path(folder) / out.name
-        write_graph(network, images[0], partial)
+        write(partial)
         describe(partial, spec)
         parity = check_parity(network, partial, images)
         partial.replace(out)

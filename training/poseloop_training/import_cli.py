@@ -86,9 +86,45 @@ def sleap_nn(
     from poseloop_training.importers.sleap_nn import import_sleap_nn
 
     parity, known = import_sleap_nn(source, request)
-    _report(request, parity)
-    if known:
-        Console(stderr=True, highlight=False).print(f"[yellow]warning[/] {known}", soft_wrap=True)
+    _report(request, parity, known)
+
+
+@imports.command("lightning-pose")
+def lightning_pose(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Model folder of Lightning Pose with an ONNX export, or that export.", show_default=False),
+    ],
+    out: Out,
+    name: Name = None,
+    license: License = None,
+    image: Image = None,
+    size: Size = None,
+) -> None:
+    """Lightning Pose: ONNX exports of heatmap models."""
+    request = _request(out, name, license, image, size)
+    from poseloop_training.importers.lightning_pose import UNVERIFIED, import_lightning_pose
+
+    _report(request, import_lightning_pose(source, request), UNVERIFIED)
+
+
+@imports.command("onnx")
+def foreign_onnx(
+    source: Annotated[Path, typer.Argument(help="A pose network, .onnx.", show_default=False)],
+    out: Out,
+    config: Annotated[
+        Path, typer.Option(help="YAML that says how it is fed and decoded; see docs/importing.md.", show_default=False)
+    ],
+    name: Name = None,
+    license: License = None,
+    image: Image = None,
+    size: Size = None,
+) -> None:
+    """Any ONNX network with heatmaps, heatmaps and offsets, or SimCC."""
+    request = _request(out, name, license, image, size)
+    from poseloop_training.importers.foreign_onnx import import_onnx
+
+    _report(request, import_onnx(source, config, request))
 
 
 def _request(out: Path, name: str | None, license: str | None, image: Path | None, size: str | None) -> ImportRequest:
@@ -113,5 +149,8 @@ def _numbers(option: str, text: str, example: str) -> tuple[float, float, float,
     return x, y, width, height
 
 
-def _report(request: ImportRequest, parity: Parity) -> None:
-    Console(stderr=True, highlight=False).print(f"{escape(str(request.out))} written; {parity}.", soft_wrap=True)
+def _report(request: ImportRequest, parity: Parity, warning: str = "") -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print(f"{escape(str(request.out))} written; {parity}.", soft_wrap=True)
+    if warning:
+        console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)

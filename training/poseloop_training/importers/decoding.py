@@ -47,18 +47,40 @@ def refine_by_mean(heatmaps: Tensor, best: Peak, window: int) -> Tensor:
 
     This is sleap-nn's "integral" refinement: cells beyond the border count as zero.
     """
-    reach = window // 2
-    height, width = heatmaps.shape[2:]
-    step = torch.arange(-reach, reach + 1, device=heatmaps.device)
-    across, down = step.repeat(window), step.repeat_interleave(window)
-    columns, rows = best.column + across, best.row + down  # [N, K, window²]
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    zero = torch.zeros_like(rows)
-    cells = rows.maximum(zero).minimum(zero + (height - 1)) * width
-    cells = cells + columns.maximum(zero).minimum(zero + (width - 1))
-    value = heatmaps.flatten(2).gather(2, cells) * inside
+    value, across, down = _window(heatmaps, best.column, best.row, window)
     total = value.sum(dim=2, keepdim=True)
     mean = torch.cat([(value * along).sum(dim=2, keepdim=True) for along in (across, down)], dim=2) / total
     # Where the values cancel out there is no mean; the best cell itself is the answer then.
     mean = torch.where(total.abs() > TOO_LITTLE, mean, torch.zeros_like(mean)).clamp(-float(window), float(window))
     return torch.cat((best.column, best.row), dim=2) + mean
+
+
+def refine_by_quarter(heatmaps: Tensor, best: Peak) -> Tensor:
+    """Return the best cells ``[N, K, 2]``, each a quarter of a cell nearer to the higher neighbour along either axis.
+
+    The rule of Newell et al. 2016 (stacked hourglass) and most heatmap networks since; none at the border.
+    """
+    height, width = heatmaps.shape[2:]
+    value, _, _ = _window(heatmaps, best.column, best.row, 3)
+    x = torch.sign(value[:, :, 5:6] - value[:, :, 3:4]) * ((best.column > 0) & (best.column < width - 1))
+    y = torch.sign(value[:, :, 7:8] - value[:, :, 1:2]) * ((best.row > 0) & (best.row < height - 1))
+    return torch.cat((best.column + 0.25 * x, best.row + 0.25 * y), dim=2)
+
+
+def sum_around(heatmaps: Tensor, columns: Tensor, rows: Tensor, window: int) -> Tensor:
+    """Return the sum ``[N, K, 1]`` of the heatmap over the window around cells ``[N, K, 1]``."""
+    return _window(heatmaps, columns, rows, window)[0].sum(dim=2, keepdim=True)
+
+
+def _window(heatmaps: Tensor, columns: Tensor, rows: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the values around cells ``[N, K, window²]``, row by row, zero beyond the border, and the steps x and y."""
+    reach = window // 2
+    height, width = heatmaps.shape[2:]
+    step = torch.arange(-reach, reach + 1, device=heatmaps.device)
+    across, down = step.repeat(window), step.repeat_interleave(window)
+    columns, rows = columns + across, rows + down
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    zero = torch.zeros_like(rows)
+    cells = rows.maximum(zero).minimum(zero + (height - 1)) * width
+    cells = cells + columns.maximum(zero).minimum(zero + (width - 1))
+    return heatmaps.flatten(2).gather(2, cells) * inside, across, down
