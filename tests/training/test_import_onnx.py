@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.importers.base import ImportRequest
 from poseloop_training.importers.foreign_onnx import import_onnx
 from poseloop_training.importers.lightning_pose import configuration, import_lightning_pose
-from poseloop_training.importers.onnx_config import OnnxConfig, parse_config
+from poseloop_training.importers.onnx_config import DecodeConfig, InputConfig, OnnxConfig, parse_config
 from poseloop_training.importers.onnx_parts import After, Before
 from poseloop_training.model_runner import ModelRunner
 from torch import Tensor, nn
@@ -310,9 +311,23 @@ def test_what_does_not_fit_says_so(tmp_path: Path) -> None:
     refused(tmp_path, "is no ONNX file", tmp_path / "text.onnx", **good)
 
 
+def test_the_documentation_names_every_key_and_its_example_is_understood() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/importing.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    config = parse_config(yaml.safe_load(example[1]), WHERE)
+    assert config.decode.kind == "simcc"
+    for title, model in (("`input.`", InputConfig), ("`decode.`", DecodeConfig)):
+        table = page[page.index(f"| {title} |") :].split("\n\n")[0]
+        named = {
+            name for cell in re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE) for name in re.findall(r"\w+", cell)
+        }
+        assert named - {"input", "decode"} == set(model.model_fields), title
+
+
 NUMBERS = st.one_of(st.floats(), st.integers(-3, 3000), st.none(), st.text(max_size=3))
-KEYS = st.sampled_from([*OnnxConfig.model_fields["input"].default.__class__.model_fields, "nonsense"])
-DECODE = st.sampled_from([*type(_decode({"kind": "simcc"})).model_fields, "nonsense"])
+KEYS = st.sampled_from([*InputConfig.model_fields, "nonsense"])
+DECODE = st.sampled_from([*DecodeConfig.model_fields, "nonsense"])
 VALUES = st.one_of(NUMBERS, st.lists(NUMBERS, max_size=5), st.sampled_from(["heatmap", "simcc", "none", "edge", "bgr"]))
 
 
