@@ -17,7 +17,8 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.importers.base import ImportRequest
 from poseloop_training.importers.decoding import peak, refine_by_mean
 from poseloop_training.importers.resize import resize_smoothly
-from poseloop_training.importers.sleap_nn import UNVERIFIED, build, import_sleap_nn, read_source
+from poseloop_training.importers.sleap_nn import build, import_sleap_nn, read_source
+from poseloop_training.importers.sleap_nn_network import SleapNetwork
 from poseloop_training.model_runner import ModelRunner
 
 from tests.training.sleap_nets import unet, write_model_folder
@@ -46,9 +47,8 @@ def frames_of_half_size(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def test_peaks_are_sleap_nns(golden_folder: Path, tmp_path: Path) -> None:
     golden = np.load(golden_folder / "golden.npz", allow_pickle=False)
-    _, known = import_sleap_nn(golden_folder, ImportRequest(tmp_path / "m.onnx"))
+    import_sleap_nn(golden_folder, ImportRequest(tmp_path / "m.onnx"))
     runner = ModelRunner(tmp_path / "m.onnx")
-    assert not known
     assert runner.spec.keypoints == ["A", "B"]
     assert runner.spec.skeleton == [("A", "B")]
     assert (runner.spec.native_width, runner.spec.native_height) == (560, 320)
@@ -93,12 +93,24 @@ def test_the_mean_around_the_best_cell() -> None:
     torch.testing.assert_close(place, expected)
 
 
+@pytest.mark.parametrize("upward", ["bilinear", "transposed"])
+def test_the_maps_of_a_whole_unet_are_sleap_nns(upward: str) -> None:
+    """Against what sleap-nn 0.3.5 made of random weights: two UNets of stride 8 with decoders up to stride 2."""
+    golden = np.load(Path(__file__).with_name("sleap_nn_unet.npz"), allow_pickle=False)
+    prefix = f"{upward}/model."
+    weights = {name.removeprefix(prefix): torch.from_numpy(golden[name]) for name in golden if name.startswith(prefix)}
+    network = SleapNetwork(weights, 1.0, Path("best.ckpt")).eval()
+    assert (network.stride, network.max_stride, len(network.upward)) == (2, 8, 2 if upward == "transposed" else 0)
+    with torch.inference_mode():
+        maps = network.maps(torch.from_numpy(golden[f"{upward}/image"]).float()).heatmaps
+    np.testing.assert_allclose(maps.numpy(), golden[f"{upward}/maps"], atol=1e-6)
+
+
 @pytest.mark.parametrize(("down", "up", "channels", "scale"), [(3, 2, 1, 1.0), (4, 3, 3, 0.75), (2, 0, 3, 0.5)])
 def test_any_depth_is_exported(down: int, up: int, channels: int, scale: float, tmp_path: Path) -> None:
     stride = 2 ** (down - up)
     folder = write_model_folder(tmp_path / "model", unet(down, up, channels), stride, scale=scale)
-    _, known = import_sleap_nn(folder, ImportRequest(tmp_path / "m.onnx"))
-    assert known == (UNVERIFIED if up else "")
+    import_sleap_nn(folder, ImportRequest(tmp_path / "m.onnx"))
     runner = ModelRunner(tmp_path / "m.onnx")
     assert runner.spec.color == ("gray" if channels == 1 else "rgb")
     assert (runner.spec.decode.stride, runner.spec.decode.input_scale) == (stride, scale)
@@ -137,9 +149,9 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
     build(read_source(folder))
     write_model_folder(tmp_path, weights, 4)
     refused(folder, "2 confidence maps of stride 2, and training_config.yaml says 2 of stride 4")
-    transposed = {name.replace("refine_conv0", "trans_conv"): tensor for name, tensor in weights.items()}
-    write_model_folder(tmp_path, transposed, 2)
-    refused(folder, r"no plain UNet for one animal \(backbone.decoders.0.*trans_conv.weight\)")
+    stem = {name.replace("stack0_enc1", "stem0"): tensor for name, tensor in weights.items()}
+    write_model_folder(tmp_path, stem, 2)
+    refused(folder, r"no plain UNet for one animal \(backbone.encoders.0.*stem0_conv0.weight\)")
     broken = dict(weights)
     broken["model.backbone.encoders.0.encoder_stack.1.blocks.stack0_enc1_conv0.weight"] = torch.zeros(8, 5, 3, 3)
     write_model_folder(tmp_path, broken, 2)

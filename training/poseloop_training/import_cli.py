@@ -85,8 +85,7 @@ def sleap_nn(
     request = _request(out, name, license, image, size)
     from poseloop_training.importers.sleap_nn import import_sleap_nn
 
-    parity, known = import_sleap_nn(source, request)
-    _report(request, parity, known)
+    _report(request, import_sleap_nn(source, request))
 
 
 @imports.command("lightning-pose")

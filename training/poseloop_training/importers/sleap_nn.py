@@ -25,10 +25,6 @@ CONFIG, CHECKPOINT = "training_config.yaml", "best.ckpt"
 # What sleap-nn's checkpoints name beside tensors; none of it is ever looked up.
 _NAMED = ("sleap_nn", "omegaconf", "typing", "builtins", "collections", "_operator", "numpy", "pathlib")
 _PREFIX = "model."
-UNVERIFIED = (
-    "this UNet has skip connections, and such networks have not been compared with sleap-nn itself yet: compare a few "
-    "frames before you rely on it."
-)
 
 
 class _Part(BaseModel):
@@ -94,8 +90,8 @@ class Source:
         return Skeleton(names, edges)
 
 
-def import_sleap_nn(source: Path, request: ImportRequest) -> tuple[Parity, str]:
-    """Make a model file of a single-instance model of sleap-nn; return its parity, and what to know about it.
+def import_sleap_nn(source: Path, request: ImportRequest) -> Parity:
+    """Make a model file of a single-instance model of sleap-nn.
 
     Args:
         source: a model folder with `best.ckpt` and `training_config.yaml`, or a checkpoint beside that file.
@@ -107,8 +103,7 @@ def import_sleap_nn(source: Path, request: ImportRequest) -> tuple[Parity, str]:
     """
     found = read_source(source)
     network = build(found)
-    parity = write_model(network, _spec(found, network, request), request)
-    return parity, UNVERIFIED if len(network.decoder) else ""
+    return write_model(network, _spec(found, network, request), request)
 
 
 def read_source(source: Path) -> Source:

@@ -25,6 +25,9 @@ _MIDDLE = re.compile(
 _DECODER = re.compile(
     r"backbone\.decoders\.0\.decoder_stack\.\d+\.blocks\.stack0_dec(\d+)_s\d+_to_s\d+_refine_conv(\d+)\.(weight|bias)"
 )
+_UPWARD = re.compile(
+    r"backbone\.decoders\.0\.decoder_stack\.\d+\.blocks\.stack0_dec(\d+)_s\d+_to_s\d+_trans_conv()\.(weight|bias)"
+)
 _HEAD = re.compile(r"head_layers\.(0)\.SingleInstanceConfmapsHead\.(0)\.(weight|bias)")
 _WINDOW = 5  # cells a side over which sleap-nn averages around the best one
 
@@ -48,13 +51,14 @@ class SleapNetwork(nn.Module):
         self.encoder = _blocks(weights, _ENCODER, file)
         self.middle = _blocks(weights, _MIDDLE, file)
         self.decoder = _blocks(weights, _DECODER, file)
+        self.upward = _upward(weights, file)
         head = _blocks(weights, _HEAD, file)
-        known = (_ENCODER, _MIDDLE, _DECODER, _HEAD)
+        known = (_ENCODER, _MIDDLE, _DECODER, _UPWARD, _HEAD)
         other = next((name for name in weights if not any(kind.fullmatch(name) for kind in known)), None)
         if other is not None or not len(self.encoder) or not len(head) or len(self.decoder) > len(self.encoder):
             raise InvalidInputError(
                 f"{file.name}: the network can't be imported, for it is no plain UNet for one animal "
-                f"({other or 'layers are missing'}); what can be: sleap-nn's unet, one stack, no stem, up_interpolate."
+                f"({other or 'layers are missing'}); what can be: sleap-nn's unet of one stack and no stem."
             )
         self.head = head[0]
         self.scale = scale
@@ -86,8 +90,8 @@ class SleapNetwork(nn.Module):
             x = F.max_pool2d(x, 2, 2)
         for block in self.middle:
             x = block(x)
-        for block, skip in zip(self.decoder, reversed(skips), strict=False):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        for number, (block, skip) in enumerate(zip(self.decoder, reversed(skips), strict=False)):
+            x = self.upward[number](x) if len(self.upward) else _interpolated(x)
             x = block(torch.cat((skip, x), dim=1))
         return ForeignMaps(self.head(x))
 
@@ -96,7 +100,7 @@ class SleapNetwork(nn.Module):
         try:
             with torch.inference_mode():
                 self.maps(torch.zeros(1, self.channels, self.max_stride, self.max_stride))
-        except RuntimeError:
+        except (RuntimeError, IndexError):
             raise InvalidInputError(
                 f"{file.name}: the shapes of its layers do not fit together; give the checkpoint that sleap-nn wrote."
             ) from None
@@ -117,6 +121,30 @@ def _blocks(weights: Mapping[str, Tensor], pattern: re.Pattern[str], file: Path)
             steps += [] if pattern is _HEAD else [nn.ReLU()]
         blocks.append(nn.Sequential(*steps))
     return nn.ModuleList(blocks)
+
+
+def _upward(weights: Mapping[str, Tensor], file: Path) -> nn.ModuleList:
+    """Return the transposed convolutions that double a map, one a block of the decoder; none where it interpolates."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        match = _UPWARD.fullmatch(name)
+        if match is not None:
+            found.setdefault(int(match[1]), {})[match[3]] = tensor
+    blocks = []
+    for _, tensors in sorted(found.items()):
+        weight, bias = tensors.get("weight"), tensors.get("bias")
+        if weight is None or bias is None or weight.shape[2:] != (3, 3) or bias.shape != weight.shape[1:2]:
+            raise InvalidInputError(
+                f"{file.name}: a transposed convolution is not one of 3x3; copy the checkpoint again."
+            )
+        layer = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], 3, stride=2, padding=1, output_padding=1)
+        layer.weight.data, layer.bias = weight, nn.Parameter(bias)
+        blocks.append(nn.Sequential(layer, nn.ReLU()))
+    return nn.ModuleList(blocks)
+
+
+def _interpolated(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _convolution(tensors: Mapping[str, Tensor], file: Path) -> nn.Conv2d:
