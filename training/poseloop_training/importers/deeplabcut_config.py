@@ -70,6 +70,11 @@ class BackboneConfig(_Part):
     output_stride: Literal[8, 16, 32] = 32
     interpolate_branches: bool = False
     increased_channel_count: bool = False
+    only_high_res: bool = True
+    arch: str = "P5"
+    activation_fn: str = "SiLU"
+    expand_ratio: float = 0.5
+    channel_attention: bool = True
     deepen_factor: float = Field(1.0, gt=0, le=2)
     widen_factor: float = Field(1.0, gt=0, le=2)
 
@@ -88,6 +93,7 @@ class Size(_Part):
 
     width: Annotated[int, Field(ge=16, le=4096)]
     height: Annotated[int, Field(ge=16, le=4096)]
+    crop_with_context: bool = True
 
 
 class Inference(_Part):
@@ -184,12 +190,20 @@ def _refuse_inconsistent(config: DeepLabCutConfig, where: Path) -> None:
     backbone, inference, head = config.model.backbone, config.data.inference, config.head
     if backbone.type not in ("ResNet", "HRNet", "CSPNeXt"):
         raise _refusal(config.net_type, f"its backbone is {backbone.type}")
-    if backbone.interpolate_branches or backbone.increased_channel_count:
+    if (backbone.arch, backbone.activation_fn) != ("P5", "SiLU"):
+        raise _refusal(
+            config.net_type, f"its CSPNeXt is {backbone.arch} with {backbone.activation_fn}, not P5 with SiLU"
+        )
+    if backbone.expand_ratio != 0.5 or not backbone.channel_attention:
+        raise _refusal(config.net_type, "its CSPNeXt has other proportions than usual, or no attention")
+    if backbone.interpolate_branches or backbone.increased_channel_count or not backbone.only_high_res:
         raise _refusal(config.net_type, "its HRNet joins all four branches")
     if inference.resize or inference.longest_max_size:
         raise _refusal(config.net_type, "it resizes its images (data.inference)")
     if inference.auto_padding and (inference.auto_padding.min_height or inference.auto_padding.min_width):
         raise _refusal(config.net_type, "it pads its images to a least size (data.inference.auto_padding)")
+    if inference.top_down_crop is not None and not inference.top_down_crop.crop_with_context:
+        raise _refusal(config.net_type, "it cuts its boxes out without what is around them (crop_with_context)")
     if config.method == "td" and inference.top_down_crop is None:
         raise InvalidInputError(f"{where}: data.inference.top_down_crop is missing, and a top-down network needs it.")
     if head.predictor.location_refinement and head.locref_config is None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from poseloop_training.importers import cspnext
 from poseloop_training.importers.decoding import ForeignMaps, at_peak, peak
 from poseloop_training.importers.deeplabcut_config import DECODABLE, BackboneConfig, DeepLabCutConfig, MapsConfig
+from poseloop_training.importers.resize import resize_like_opencv
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HRNET_STRIDE, _HRNET_MULTIPLE = 4, 32
@@ -164,13 +165,14 @@ class _Crop:
         self.size = (size.height, size.width)
 
     def cut(self, image: Tensor) -> Tensor:
-        """Return the box, black where it is outside the frame, in whole grey levels, as OpenCV resizes bytes."""
+        """Return the box as OpenCV scales it, black where it is outside the frame."""
         width, height = self.right - self.left, self.bottom - self.top
         before_x, before_y = max(-self.left, 0), max(-self.top, 0)
         image = image[:, :, max(self.top, 0) : max(self.bottom, 0), max(self.left, 0) : max(self.right, 0)]
         h, w = image.shape[-2:]
         image = F.pad(image, (before_x, width - before_x - w, before_y, height - before_y - h))
-        return F.interpolate(image, size=self.size, mode="bilinear", align_corners=False).add(0.5).floor()
+        # Its size is a number; what has been traced so far does not know that.
+        return resize_like_opencv(image.reshape(-1, 3, height, width), self.size)
 
     def to_frame(self, place: Tensor) -> Tensor:
         """Turn x, y of the network's image into pixels of the frame."""
