@@ -102,9 +102,9 @@ def lightning_pose(
 ) -> None:
     """Lightning Pose: ONNX exports of heatmap models."""
     request = _request(out, name, license, image, size)
-    from poseloop_training.importers.lightning_pose import UNVERIFIED, import_lightning_pose
+    from poseloop_training.importers.lightning_pose import import_lightning_pose
 
-    _report(request, import_lightning_pose(source, request), UNVERIFIED)
+    _report(request, import_lightning_pose(source, request))
 
 
 @imports.command("onnx")
@@ -148,8 +148,5 @@ def _numbers(option: str, text: str, example: str) -> tuple[float, float, float,
     return x, y, width, height
 
 
-def _report(request: ImportRequest, parity: Parity, warning: str = "") -> None:
-    console = Console(stderr=True, highlight=False)
-    console.print(f"{escape(str(request.out))} written; {parity}.", soft_wrap=True)
-    if warning:
-        console.print(f"[yellow]warning[/] {warning}", soft_wrap=True)
+def _report(request: ImportRequest, parity: Parity) -> None:
+    Console(stderr=True, highlight=False).print(f"{escape(str(request.out))} written; {parity}.", soft_wrap=True)

@@ -1,4 +1,7 @@
-"""Lightning Pose: heatmap models of one view, from a model folder with `exports_onnx/` and `config.yaml`."""
+"""Lightning Pose: heatmap models of one view, from a model folder with `exports_onnx/` and `config.yaml`.
+
+Frames are scaled as its `predict_frame` does; its way for whole videos scales a little differently.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,6 @@ from poseloop_training.importers.yaml_file import read_yaml
 
 EXPORTS, CONFIG = "exports_onnx", "config.yaml"
 DECODABLE = "heatmap"
-UNVERIFIED = (
-    "Lightning Pose's own predictions have not been compared with this model yet, and it scales video and images "
-    "differently itself: compare a few frames before you rely on it."
-)
 # Its upsampling moves the grid; these are the shifts that it takes back, in pixels of the network's image.
 _SHIFTS = {0: 0.0, 1: -0.5, 2: -1.5, 3: -2.5}
 _TEMPERATURE = 1000.0
