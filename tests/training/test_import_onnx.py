@@ -138,6 +138,29 @@ def test_colours_layouts_and_offsets(color: str, last: bool, tmp_path: Path) -> 
     np.testing.assert_allclose(got[:, :2], expected if color == "rgb" else expected[::-1], atol=0.01)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.uint8])
+def test_images_of_other_types(dtype: torch.dtype, tmp_path: Path) -> None:
+    class Cast(Heatmaps):
+        def forward(self, image: Tensor) -> Any:
+            return super().forward(image.float())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Cast(), (torch.zeros(1, 3, 64, 96, dtype=dtype),), str(tmp_path / "n.onnx"), input_names=["image"],
+            output_names=["maps"], dynamic_axes={"image": {0: "b"}}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    config = write_yaml(
+        tmp_path / "n.yaml",
+        keypoints=["red", "blue"],
+        input={"size": [96, 64]},
+        decode={"kind": "heatmap", "stride": 4},
+    )
+    import_onnx(tmp_path / "n.onnx", config, ImportRequest(tmp_path / "m.onnx"))
+    got = ModelRunner(tmp_path / "m.onnx").predict([spots(96, 64, (61, 41), (29, 21))])[0, 0]
+    np.testing.assert_allclose(got[:, :2], [(61.5, 41.5), (29.5, 21.5)], atol=0.01)
+
+
 def rtmpose_reference(frame: NDArray[np.uint8], box: list[float], size: tuple[int, int]) -> NDArray[np.float64]:
     """MMPose's way: the padded box in the network's proportions through an affine warp, argmax, and back."""
     width, height = box[2] * 1.25, box[3] * 1.25
