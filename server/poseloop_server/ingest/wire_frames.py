@@ -12,10 +12,15 @@ from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.refusal import invalid
 from poseloop_server.stream import ClientAccount
+from poseloop_server.wire import length_delimited_tag
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LARGEST_PRIORITY = 100
 _SLOWEST_LIMIT, _FASTEST_LIMIT = 0.001, 1e6  # frames a second
+_FRAME_TAG = length_delimited_tag(pb.FrameMessage.FRAME_FIELD_NUMBER)
+_DATA_TAG = length_delimited_tag(pb.Frame.DATA_FIELD_NUMBER)
+_LONGEST_HEADER = 512
+_LONGEST_LENGTH = 5
 # A time and an offset that are both this large still add up to what the wire's int64 holds.
 _LARGEST_TIME_NS = 2**62 - 1
 
@@ -33,6 +38,39 @@ def read_message(data: bytes) -> pb.FrameMessage:
     if message.WhichOneof("message") is None:
         raise invalid("message", "a FrameMessage holds either `open` or `frame`; this one holds neither.")
     return message
+
+
+def split_frame(message: bytes) -> tuple[pb.Frame, memoryview] | None:
+    """Return the frame of a message without its data, and a view of the data where it lies; nothing is copied.
+
+    Only where the data is the last field of the frame and the frame the only one of the message, as our clients write
+    them; otherwise None. A place that looks like the data's begin is one, where protobuf takes what lies before it for
+    whole fields: it refuses to end within one.
+    """
+    if not message.startswith(_FRAME_TAG):
+        return None
+    length, begin = _varint_at(message, len(_FRAME_TAG))
+    if begin + length != len(message):
+        return None
+    at = begin - 1
+    while (at := message.find(_DATA_TAG, at + 1, begin + _LONGEST_HEADER)) >= 0:
+        length, data = _varint_at(message, at + len(_DATA_TAG))
+        if data + length == len(message):
+            try:
+                return pb.Frame.FromString(message[begin:at]), memoryview(message)[data:]
+            except DecodeError:
+                continue
+    return None
+
+
+def _varint_at(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins there and where it ends; one that is no length at all is larger than any."""
+    value = 0
+    for place, byte in enumerate(message[at : at + _LONGEST_LENGTH]):
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return value, at + place + 1
+    return len(message), len(message)
 
 
 def read_open(data: bytes) -> pb.OpenStream:
@@ -93,6 +131,12 @@ class FrameGate:
         Raises:
             RefusedError: it carries none, or one that can't be right.
         """
+        split = split_frame(data)
+        if split is not None:
+            header, pixels = split
+            # What decodes a JPEG takes bytes of its own.
+            own = bytes(pixels) if header.format == pb.PIXEL_FORMAT_JPEG else pixels
+            return self.admit_frame(header, own, received_ns)
         message = read_message(data)
         if message.WhichOneof("message") != "frame":
             raise invalid("open", "the stream is open already; send `frame`, and open another stream in another call.")
