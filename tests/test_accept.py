@@ -48,6 +48,25 @@ def test_every_part_is_offered() -> None:
         assert done.stdout.count(part) >= 2, "named in the usage and described"
 
 
+def test_latency_is_the_middle_of_several_runs(monkeypatch: pytest.MonkeyPatch, latency: ModuleType) -> None:
+    def document(ms: float) -> dict[str, Any]:
+        overhead = {"p50": ms, "p99": 2 * ms}
+        return {
+            "inference_ms": {"p50": 2.0},
+            "overhead_ms": {key: value + 0.3 for key, value in overhead.items()},
+            "overhead_published_ms": overhead,
+            "dropped": 0,
+            "streams": [{"sent": 100, "published": 100, "dropped": 0}],
+        }
+
+    answers = iter([document(1.3), document(9.0), document(1.1), document(1.4), document(1.2)])
+    monkeypatch.setattr(latency, "ask", lambda *_: next(answers))
+    figures = {figure.name: figure for figure in latency.latency(None)}
+    assert figures["overhead to published, median, middle of 5 runs"].value == pytest.approx(1.3)
+    assert figures["overhead to published, 99 %, middle of 5 runs"].value == pytest.approx(2.6)
+    assert missed(figures.values()) == {"overhead to the subscriber, median, middle of 5 runs"}
+
+
 def test_overload_holds_each_stream_to_its_interval_and_one_and_a_half_rounds(
     monkeypatch: pytest.MonkeyPatch, latency: ModuleType
 ) -> None:
