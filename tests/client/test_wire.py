@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from poseloop import jpeg
 from poseloop.errors import InvalidInputError
+from poseloop.images import to_model_color
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData, frame_message
@@ -99,3 +101,13 @@ def test_no_bytes_confuse_the_reader_of_jpeg_sizes(data: bytes) -> None:
 def test_what_is_no_frame_is_refused(image: np.ndarray | bytes, pixel_format: PixelFormat) -> None:
     with pytest.raises(InvalidInputError):
         FrameData.of(Frame(image, 0, pixel_format))
+
+
+@pytest.mark.parametrize("pixels", [PixelFormat.RGB8, PixelFormat.BGR8])
+def test_a_colour_frame_in_grey_is_what_the_server_would_make_of_it(pixels: PixelFormat) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (483, 641, 3), np.uint8)  # in several parts, the last one shorter
+    gray = FrameData.of(Frame(image, 7, pixels)).in_gray()
+    assert (gray.width, gray.height, gray.format, gray.captured_ns) == (641, 483, PixelFormat.GRAY8, 7)
+    assert bytes(gray.data) == to_model_color(image, pixels, "gray").tobytes()
+    assert bytes(gray.data) == cv2.cvtColor(image, getattr(cv2, f"COLOR_{pixels.name[:3]}2GRAY")).tobytes()
+    assert gray.in_gray() is gray

@@ -93,7 +93,7 @@ def test_under_overload_the_account_of_every_stream_balances(busy_model: Path) -
     assert result["fairness"] == pytest.approx(min(published) / max(published), abs=1e-4)
     assert result["round_ms"] == pytest.approx(5 * result["inference_ms"]["p50"], abs=1e-2)
     assert result["conditions"]["frame"] == "160x120 rgb, raw"
-    assert result["conditions"]["converted"] == "rgb to gray, by the server"
+    assert result["conditions"]["converted"] == "rgb to gray, by the sender"
 
 
 def test_the_transport_that_was_asked_for_is_the_one_that_is_measured(model: Path) -> None:

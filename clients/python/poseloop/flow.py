@@ -63,6 +63,7 @@ class Flow:
         self._encoder = encoder
         self._encoding = False
         self._spacing = Spacing()
+        self._in_gray = False
         self._spaces = policy is Policy.LIVE  # whether what the network carries decides when a frame leaves
         self._changed = threading.Condition()
         self._outbox: Outbox[FrameData] = Outbox(policy)
@@ -129,9 +130,19 @@ class Flow:
             self._pump()
             return sequence
 
-    def opened(self, connection: Connection, window: int, clock: OffsetEstimator | None) -> None:
-        """Let frames go to this connection; ``clock`` is None where the server shares our clock."""
+    def opened(
+        self, connection: Connection, window: int, clock: OffsetEstimator | None, *, in_gray: bool = False
+    ) -> None:
+        """Let frames go to this connection.
+
+        Args:
+            connection: that they go through.
+            window: how many may be unacknowledged.
+            clock: None where the server shares our clock.
+            in_gray: whether colours stay here, since the model sees none.
+        """
         with self._changed:
+            self._in_gray = in_gray
             self._spaces = self._policy is Policy.LIVE and not connection.newest_wins
             self._outbox.opened(_WINDOW_WHERE_NEWEST_WINS if connection.newest_wins else window)
             self._spacing = Spacing()
@@ -282,6 +293,8 @@ class Flow:
         while self._connection is not None and self._is_free() and (outgoing := self._outbox.take()) is not None:
             if self._outbox.unacknowledged == 1:
                 self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
+            if self._in_gray:
+                outgoing = Outgoing(outgoing.sequence, outgoing.payload.in_gray(), outgoing.counters)
             if self._encoder is not None and self._encoder.takes(outgoing.payload):
                 self._encoding = True
                 done = partial(self._compressed, outgoing, self._connection)

@@ -6,7 +6,8 @@ evaluation, the server and offline tracking all call `to_model_color`, so that t
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib.util
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from poseloop.errors import InvalidInputError
 from poseloop.types import PixelFormat
 
 Color = Literal["gray", "rgb"]
+# OpenCV shares out more than 1 << 16 pixels.
+_SMALL_PIXELS: Final = 1 << 15
 
 
 def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: Color) -> NDArray[np.uint8]:
@@ -32,9 +35,29 @@ def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: C
         return plane if color == "gray" else _converted(plane, "COLOR_GRAY2RGB")
     if color == "rgb":
         return image if image_format is PixelFormat.RGB8 else _converted(image, "COLOR_BGR2RGB")
-    # ITU-R BT.601 luma in fixed point.
-    luma = _converted(image, "COLOR_RGB2GRAY" if image_format is PixelFormat.RGB8 else "COLOR_BGR2GRAY")
-    return luma[:, :, np.newaxis]
+    return to_gray(image, image_format)[:, :, np.newaxis]
+
+
+def can_convert() -> bool:
+    """Whether OpenCV is here; importing it takes a while."""
+    return importlib.util.find_spec("cv2") is not None
+
+
+def to_gray(image: NDArray[np.uint8], image_format: PixelFormat) -> NDArray[np.uint8]:
+    """Return RGB8 or BGR8 ``(height, width, 3)`` as grey ``(height, width)``: ITU-R BT.601 luma in fixed point.
+
+    In parts that are too small for OpenCV to share them out among threads: waking those takes longer, and on a busy
+    machine much longer, and how many there are is for the program to say that imports us.
+    """
+    import cv2
+
+    how = cv2.COLOR_RGB2GRAY if image_format is PixelFormat.RGB8 else cv2.COLOR_BGR2GRAY
+    height, width = image.shape[:2]
+    gray = np.empty((height, width), np.uint8)
+    rows = max(1, _SMALL_PIXELS // width)
+    for row in range(0, height, rows):
+        cv2.cvtColor(image[row : row + rows], how, gray[row : row + rows])
+    return gray
 
 
 def _converted(image: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:

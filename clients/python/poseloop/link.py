@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from poseloop.clock import OffsetEstimator, clock_id, now_ns
 from poseloop.errors import RequestRefusedError, ServerUnavailableError
 from poseloop.flow import Flow
+from poseloop.images import can_convert
 from poseloop.local import LocalTransportError
 from poseloop.messages import pose_from_wire
 from poseloop.outbox import Break
@@ -202,7 +203,7 @@ class Link:
             measure_clock(connection.channel, clock)
         before = self._flow.counters
         self._frames_go = self._way_of_frames(connection, opened)
-        self._flow.opened(self._frames_go, opened.window, clock)
+        self._flow.opened(self._frames_go, opened.window, clock, in_gray=self._leaves_colors_here())
         broken, self._broken = self._broken, None
         if broken is None:
             return
@@ -218,6 +219,14 @@ class Link:
         if self._listeners.reconnection is not None:
             with self._flow.listening():
                 self._listeners.reconnection(reconnection)
+
+    def _leaves_colors_here(self) -> bool:
+        """Whether frames leave in grey: where the model sees no colours, two thirds of their bytes are of no use."""
+        if self.model_spec is None or self.model_spec.color != "gray" or not can_convert():
+            return False
+        import cv2  # noqa: F401  # now, since the first frame must not wait for it
+
+        return True
 
     def _way_of_frames(self, call: GrpcConnection, opened: pb.Opened) -> Connection:
         """Return what frames go through: shared memory where the server offers it and this process can attach to it."""

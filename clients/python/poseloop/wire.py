@@ -13,7 +13,7 @@ import numpy as np
 
 from poseloop import jpeg
 from poseloop.errors import InvalidInputError
-from poseloop.images import guess_format
+from poseloop.images import guess_format, to_gray
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 
@@ -64,6 +64,14 @@ class FrameData:
         image = np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, channels)
         data = memoryview(jpeg.encode(image, self.format, quality))
         return FrameData(data, self.width, self.height, PixelFormat.JPEG, self.captured_ns)
+
+    def in_gray(self) -> FrameData:
+        """Return an RGB or BGR frame in grey, as the server would make it; any other as it is."""
+        if self.format not in (PixelFormat.RGB8, PixelFormat.BGR8):
+            return self
+        image = np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, 3)
+        gray = to_gray(image, self.format)
+        return FrameData(gray.data.cast("B"), self.width, self.height, PixelFormat.GRAY8, self.captured_ns)
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""

@@ -76,7 +76,7 @@ def latency(
     Synthetic cameras, the server and a subscriber run as processes of their own. Before and after them a bare
     session.run of the same model on the same frames, at the same rate and with the same threads, is timed in a process
     that does nothing else. The overhead of a frame is its time from capture to the subscriber less the median of
-    those. Frames of another colour than the model's are converted beforehand for the bare inference, and by the server
+    those. Frames of another colour than the model's are converted beforehand for the bare inference, and on their way
     for the served one. The first second of each part is warm-up and is not counted.
 
     With --load the bare inference runs one right after the other, and its median gives the rate of the cameras. Above

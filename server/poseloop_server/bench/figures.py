@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
+from poseloop.images import Color
 from poseloop.types import ModelInfo, Percentiles
 
 from poseloop_server.bench.rig import ServedRun, Setup, StreamRun, Traffic
@@ -169,7 +170,7 @@ def conditions(setup: Setup, model: ModelInfo, transport: str, poses: str | None
         "transport": transport,
         "poses": poses or setup.poses,
         "frame": film.description,
-        "converted": "no" if film.color == model.spec.color else f"{film.color} to {model.spec.color}, by the server",
+        "converted": _conversion(film.color, model.spec.color),
         "model": model.spec.name,
         "model_sha256": model.sha256,
         "provider": model.provider,
@@ -183,3 +184,8 @@ def conditions(setup: Setup, model: ModelInfo, transport: str, poses: str | None
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _PACKAGES},
     }
+
+
+def _conversion(film: Color, model: Color) -> str:
+    """Return who converts colours: senders to grey, since fewer bytes leave, and the server from it."""
+    return "no" if film == model else f"{film} to {model}, by the {'sender' if model == 'gray' else 'server'}"
