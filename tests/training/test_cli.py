@@ -53,8 +53,18 @@ def test_json(model: Path, project: Path, tmp_path: Path) -> None:
     assert report["per_keypoint"]["tail"]["mean_error_px"] == pytest.approx(1.5)
     assert report["pck"]["radius_px"]["2.5"] == pytest.approx(0.75)
     assert [frame["index"] for frame in report["worst_frames"]] == [3, 2, 1, 0]
-    assert len(report["drawn"]) == 4
+    assert len(report["drawn"]) == 5
     assert all(Path(file).is_file() for file in report["drawn"])
+    assert Path(report["drawn"][-1]).name == "reliability.png"
+    # The labels of a frame lie 11.2 px apart, of which a twentieth is less than the two pixels that are the least.
+    confidence = report["confidence"]
+    assert (confidence["calibrated"], confidence["radius_px"], confidence["keypoints"]) == (False, 2.0, 8)
+    assert confidence["mean_confidence"] == 1
+    assert confidence["within_radius"] == pytest.approx(0.75)
+    assert confidence["brier"] == pytest.approx(0.25)
+    assert confidence["expected_calibration_error"] == pytest.approx(0.25)
+    (one,) = confidence["curve"]
+    assert one["low"] < one["within_radius"] < one["high"] < one["confidence"]
 
 
 def test_indices_choose_the_frames(model: Path, project: Path, tmp_path: Path) -> None:
@@ -71,6 +81,7 @@ def test_tables_for_people(model: Path, project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Errors on 4 frames" in done.stdout
     assert "cam/img003.png" in done.stdout
+    assert "Confidence (not calibrated): 1.000 on average, and 75.0% of the keypoints lie within 2 px" in done.stdout
 
 
 def test_problems_are_shown_and_errors_refused(model: Path, project: Path) -> None:

@@ -86,6 +86,19 @@ def test_the_file_describes_itself(trained: Path, project: Path) -> None:
     assert spec.test_errors.frames == 3
 
 
+def test_its_confidence_is_calibrated_on_validation_frames(trained: Path) -> None:
+    spec = ModelRunner(trained).spec
+    assert spec.confidence is not None
+    assert spec.training is not None
+    assert (spec.confidence.frames, spec.confidence.views) == (spec.training.validation_frames, 8)
+    assert spec.confidence.scale > 0
+    run = trained.with_suffix(".run")
+    report = json.loads((run / "metrics.json").read_text())["test"]["confidence"]
+    assert report["calibrated"]
+    assert report["radius_px"] == spec.confidence.radius_px
+    assert read_checkpoint(run / "best.ckpt").spec.confidence == spec.confidence
+
+
 @pytest.mark.parametrize(
     ("names", "options", "text"),
     [
@@ -120,7 +133,7 @@ def test_the_run_folder_is_complete(trained: Path) -> None:
     assert len(metrics["parity"]["sizes"]) >= 2
     assert metrics["history"][-1]["validation_error_px"] > 0
     assert metrics["history"][-1]["heatmap_loss"] < metrics["history"][0]["heatmap_loss"] * 1.5
-    for name in ("losses.png", "errors.png", "best.ckpt", "last.ckpt"):
+    for name in ("losses.png", "errors.png", "reliability.png", "best.ckpt", "last.ckpt"):
         assert (folder / name).stat().st_size > 0
     assert len(list((folder / "worst").glob("*.png"))) == 3
 

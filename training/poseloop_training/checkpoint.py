@@ -30,9 +30,10 @@ class Checkpoint:
     weights: dict[str, Tensor]
 
     def build(self) -> PoseNetwork:
-        """Return the network with these weights, ready to predict."""
+        """Return the network with these weights and the description's calibration, ready to predict."""
         network = PoseNetwork(self.config)
         network.load_state_dict(self.weights)
+        network.confidence = self.spec.confidence
         return network.eval()
 
 

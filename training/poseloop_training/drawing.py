@@ -1,4 +1,6 @@
-"""Pictures of labels and predictions: the whole frame, beside it the animal enlarged, and each keypoint's error."""
+"""Pictures of labels and predictions: the whole frame, beside it the animal enlarged, and each keypoint's error; and
+the curve that says what confidences are worth.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from poseloop_training.dataset import PoseDataset
 from poseloop_training.evaluate import EvaluationResult, FrameError
+from poseloop_training.reliability import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +40,35 @@ def draw_worst(result: EvaluationResult, dataset: PoseDataset, folder: Path, cou
         _draw(result, frame, dataset.load_image(frame.index), file)
         files.append(file)
     return files
+
+
+def draw_reliability(found: Reliability, file: Path) -> Path:
+    """Write the reliability curve as PNG, below it how many keypoints have which confidence, and return the file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 7.2), dpi=DPI, layout="constrained")
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    curve.plot([0, 1], [0, 1], color="gray", linestyle="--", label="as the confidence says")
+    bins = found.bins
+    within = [one.within_radius for one in bins]
+    intervals = [[one.within_radius - one.low for one in bins], [one.high - one.within_radius for one in bins]]
+    curve.errorbar(
+        [one.confidence for one in bins], within, yerr=intervals, marker="o", capsize=3,
+        label=f"{len(found.confidences)} keypoints in groups of like confidence, 95 % intervals",
+    )  # fmt: skip
+    curve.set(ylim=(-0.03, 1.03), ylabel=f"part of the keypoints within {found.radius_px:g} px of their label")
+    curve.set_title(
+        f"{'Calibrated' if found.calibrated else 'Uncalibrated'} confidence: {found.confidences.mean():.3f} on "
+        f"average, {found.within.mean():.3f} within {found.radius_px:g} px",
+        fontsize=11,
+    )
+    curve.legend(loc="best", frameon=False)
+    counts.hist(found.confidences, bins=50, range=(0, 1))
+    counts.set(xlim=(-0.03, 1.03), xlabel="confidence", ylabel="keypoints")
+    for axes in (curve, counts):
+        axes.grid(alpha=0.3)
+    figure.savefig(file)
+    return file
 
 
 def _draw(result: EvaluationResult, frame: FrameError, image: NDArray[np.uint8], file: Path) -> None:

@@ -39,14 +39,18 @@ def evaluate(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    draw: Annotated[Path | None, typer.Option(help="Folder to draw the worst frames into.", show_default=False)] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(help="Folder to draw the worst frames and the reliability curve into.", show_default=False),
+    ] = None,
 ) -> None:
     """Measure a model's errors on labelled frames, in pixels of the original images."""
     from poseloop_training.dataset import load_dataset
-    from poseloop_training.drawing import draw_worst
+    from poseloop_training.drawing import draw_reliability, draw_worst
     from poseloop_training.indices import read_indices, refuse_other_rows
     from poseloop_training.model_runner import ModelRunner
     from poseloop_training.problems import show_and_refuse
+    from poseloop_training.reliability import RELIABILITY, reliability_of
 
     messages = Console(stderr=True, highlight=False)
     runner = ModelRunner(model)
@@ -62,10 +66,12 @@ def evaluate(
             "better than they are; give the test frames with --indices (test_frames.json of its run folder)."
         )
     result = _run(runner, dataset, chosen, messages)
-    files = draw_worst(result, dataset, draw) if draw is not None else []
+    confidence = reliability_of(result, runner.spec)
+    files = [*draw_worst(result, dataset, draw), draw_reliability(confidence, draw / RELIABILITY)] if draw else []
     if as_json:
         report = {
             **result.to_json(),
+            "confidence": confidence.to_json(),
             "model": runner.spec.name,
             "dataset": dataset.name,
             "trained_on_this_dataset": trained_on,
@@ -76,8 +82,9 @@ def evaluate(
     console = Console(highlight=False)
     console.print(error_table(result))
     console.print(worst_table(result))
+    console.print(str(confidence), soft_wrap=True)
     if files:
-        console.print(f"{len(files)} frames drawn into {draw}", markup=False)
+        console.print(f"{len(files) - 1} frames and {RELIABILITY} drawn into {draw}", markup=False)
 
 
 def error_table(result: EvaluationResult) -> Table:

@@ -74,7 +74,12 @@ def export_model(network: Exportable, spec: ModelSpec, images: Sequence[NDArray[
     Raises:
         DivergedError: the network gives no numbers.
         ParityError: a keypoint differs by more than 0.01 px.
+        ValueError: the description tells of another calibration than the network's.
     """
+    # A network that was trained elsewhere has none.
+    calibration = getattr(network, "confidence", None)
+    if calibration != spec.confidence:
+        raise ValueError(f"the network's calibration is {calibration}, and the description's {spec.confidence}")
     network.eval()
     refuse_diverged(network, images)
     return keep_if_equal(network, spec, images, out, lambda path: write_graph(network, images[0], path))

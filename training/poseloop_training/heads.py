@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from poseloop.types import ConfidenceSpec
 from torch import Tensor, nn
 
 # Before training every cell is improbable; starting there spares the first hundred steps (Lin et al. 2017, 4.1).
@@ -139,11 +140,12 @@ def cell_centres(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     return torch.stack((x.expand(height, width), y[:, None].expand(height, width)))
 
 
-def decode(maps: Maps, stride: int) -> Tensor:
+def decode(maps: Maps, stride: int, calibrated: ConfidenceSpec | None = None) -> Tensor:
     """Read keypoints from maps: the best cell and its eight neighbours vote where the keypoint is.
 
     Each of the nine says "my centre plus my offset" with the weight of its probability, as votes are cast in Papandreou
-    et al. 2017 (3.2); beyond the border there is no vote. Confidence is the probability of the best cell.
+    et al. 2017 (3.2); beyond the border there is no vote. Confidence is the probability of the best cell, or what
+    ``calibrated`` makes of its logit; coordinates are the same with and without.
 
     Returns:
         float32 ``[N, K, 3]``: x, y in network pixels, confidence in [0, 1].
@@ -165,4 +167,7 @@ def decode(maps: Maps, stride: int) -> Tensor:
     offsets = maps.offsets.reshape(n, k, 2, h * w).gather(3, index[:, :, None].expand(n, k, 2, 9))
     cells = torch.stack((columns, rows), dim=2) + 0.5 + offsets  # in cells, from the map's corner
     place = (cells * weight[:, :, None]).sum(dim=-1) * stride - 0.5
+    if calibrated is not None:
+        logit = maps.heatmaps.reshape(n, k, h * w).gather(2, best)
+        confidence = torch.sigmoid(logit * calibrated.scale + calibrated.offset)
     return torch.cat((place, confidence), dim=-1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from poseloop.images import Color
+from poseloop.types import ConfidenceSpec
 from torch import Tensor, nn
 
 from poseloop_training.backbone import DEFAULT_BACKBONE, Backbone, BackboneConfig
@@ -55,10 +56,14 @@ class PoseNetwork(nn.Module):
 
     A pixel's centre x of the frame lies at ``(x + 0.5)·scale - 0.5`` in the network's input, since scaling keeps the
     frame's left edge, at x = -0.5, where it is.
+
+    Attributes:
+        confidence: what makes confidences probabilities; None while it is not known.
     """
 
     gain: Tensor
     bias: Tensor
+    confidence: ConfidenceSpec | None = None
 
     def __init__(self, config: NetworkConfig, pretrained: bool = False) -> None:
         """Build it; ``pretrained`` fetches timm's weights of the backbone.
@@ -86,7 +91,7 @@ class PoseNetwork(nn.Module):
             float32 ``[N, 1, K, 3]``: x, y in pixels of the frame, origin at the centre of its top-left pixel, and
             confidence in [0, 1].
         """
-        found = decode(self.maps(self.scaled(frames)), self.config.stride)
+        found = decode(self.maps(self.scaled(frames)), self.config.stride, self.confidence)
         place = (found[..., :2] + 0.5) / self.config.input_scale - 0.5
         return torch.cat((place, found[..., 2:]), dim=-1).unsqueeze(1)
 

@@ -14,8 +14,9 @@ from poseloop.errors import InvalidInputError
 from poseloop_training.callbacks import Point
 from poseloop_training.indices import TEST_FRAMES, write_indices
 from poseloop_training.plan import Plan
+from poseloop_training.reliability import RELIABILITY
 
-CURVES = ("losses.png", "errors.png")
+CURVES = ("losses.png", "errors.png", RELIABILITY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ import torch
 from poseloop.types import DecodeSpec, ModelSpec, TrainingRecord
 from torch import Tensor
 
-from poseloop_training.augment import Augmentation
+from poseloop_training.augment import Augmentation, AugmentSettings
 from poseloop_training.callbacks import Progress
 from poseloop_training.checkpoint import Checkpoint, describe, write_checkpoint
+from poseloop_training.confidence import calibrate, images_for
 from poseloop_training.dataset import PoseDataset
-from poseloop_training.drawing import draw_worst
+from poseloop_training.drawing import draw_reliability, draw_worst
 from poseloop_training.evaluate import EvaluationResult, Predict, evaluate_predictions
 from poseloop_training.export import Parity, export_model, refuse_diverged
 from poseloop_training.fit import FitOutcome, PoseTraining, fit
@@ -30,6 +31,7 @@ from poseloop_training.initialise import NONE, build_network
 from poseloop_training.network import NetworkConfig, PoseNetwork
 from poseloop_training.plan import Identity, Plan
 from poseloop_training.precision import Frames, Lowered, export_lowered, report
+from poseloop_training.reliability import RELIABILITY, reliability_of
 from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import (
     TrainSettings,
@@ -42,7 +44,7 @@ from poseloop_training.settings import (
 from poseloop_training.split import Split
 from poseloop_training.tuning import keep_freed_memory
 
-# What comes after training besides predicting the test frames: export, parity check, drawing.
+# What comes after training besides predicting frames: export, parity check, drawing.
 FINISH_SECONDS = 20.0
 # The same for a file in fewer bits, layers left out one by one included, and runs to find the ranges of integers.
 LOWERING_SECONDS, LOWERING_RUNS = 40.0, 150
@@ -139,9 +141,11 @@ def train(
     network.cpu().eval()
     images = _parity_images(dataset, split, config)
     refuse_diverged(network, images)
+    network.confidence = calibrate(network, dataset, split.train, split.validation, _views(dataset, settings))
     test = _test(dataset, split, network)
     record = _record(dataset, hashes, split, settings, config, outcome, progress)
-    spec = spec.model_copy(update={"training": record, "test_errors": test.test_errors() if test else None})
+    errors = test.test_errors() if test else None
+    spec = spec.model_copy(update={"training": record, "test_errors": errors, "confidence": network.confidence})
     write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
     lowered = None
     if settings.precision == "fp32":
@@ -169,11 +173,14 @@ def predictor(network: PoseNetwork) -> Predict:
 def _training_frames(
     dataset: PoseDataset, split: Split, settings: TrainSettings, config: NetworkConfig
 ) -> TrainingFrames:
-    # Mirrored frames need to know which keypoints a mirror exchanges.
-    changes = settings.augmentation(flip=settings.flip and bool(dataset.swap_pairs))
     window = choose_window(settings, config, dataset)
-    augmentation = Augmentation(changes, window, swap_indices(dataset), config.channels)
+    augmentation = Augmentation(_views(dataset, settings), window, swap_indices(dataset), config.channels)
     return TrainingFrames(dataset, _labelled(dataset, split.train), config, augmentation)
+
+
+def _views(dataset: PoseDataset, settings: TrainSettings) -> AugmentSettings:
+    # Mirrored frames need to know which keypoints a mirror exchanges.
+    return settings.augmentation(flip=settings.flip and bool(dataset.swap_pairs))
 
 
 def _validator(dataset: PoseDataset, split: Split) -> Any:
@@ -209,7 +216,8 @@ def _deadline(
     before = time.monotonic()
     predict([image])
     now = time.monotonic()
-    finish = FINISH_SECONDS + 1.5 * (len(split.test) + len(split.validation)) * (now - before)
+    images = len(split.test) + len(split.validation) + images_for(len(split.validation))
+    finish = FINISH_SECONDS + 1.5 * images * (now - before)
     if settings.precision != "fp32":
         finish += LOWERING_SECONDS + LOWERING_RUNS * (now - before)
     end = started + settings.time_limit_s
@@ -281,9 +289,10 @@ def _write_results(
     spec: ModelSpec,
     lowered: Lowered | None,
 ) -> None:
+    confidence = reliability_of(test, spec) if test is not None else None
     run.write_metrics(
         {
-            "test": test.to_json() if test else None,
+            "test": {**test.to_json(), "confidence": confidence.to_json()} if test and confidence else None,
             "precision": report(lowered) if lowered else None,
             "validation_error_px": min(
                 (p.validation_error_px for p in progress.history if p.validation_error_px is not None), default=None
@@ -298,3 +307,5 @@ def _write_results(
     run.draw_curves(progress.history)
     if test is not None:
         draw_worst(test, dataset, run.path / "worst")
+    if confidence is not None:
+        draw_reliability(confidence, run.path / RELIABILITY)

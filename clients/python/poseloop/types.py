@@ -214,6 +214,21 @@ class PrecisionRecord(_Described):
     fp32_mean_error_px: float | None = Field(None, description="of the fp32 model on the test frames")
 
 
+class ConfidenceSpec(_Described):
+    """What a calibrated confidence means: the probability that the keypoint lies within ``radius_px`` of its label.
+
+    The graph computes it as sigmoid(scale·z + offset) of the heatmap's highest logit z.
+    """
+
+    method: Literal["logistic"] = "logistic"
+    radius_px: Annotated[float, Field(gt=0)] = Field(description="pixels of the frame")
+    scale: Annotated[float, Field(gt=0)]
+    offset: float
+    frames: int = Field(description="validation frames it was fitted to")
+    keypoints: int = Field(description="labelled keypoints in them")
+    views: int = Field(description="varied views of each of these frames that were used beside it")
+
+
 class ModelSpec(_Described):
     """The description inside a model file: JSON in ``metadata_props["poseloop.model"]`` (docs/model-format.md)."""
 
@@ -231,6 +246,7 @@ class ModelSpec(_Described):
     test_errors: TestErrors | None = None
     decode: DecodeSpec = Field(default_factory=DecodeSpec)
     precision: PrecisionRecord | None = Field(None, description="absent where the file computes in fp32")
+    confidence: ConfidenceSpec | None = Field(None, description="None where confidence is not calibrated")
     created_by: str = ""
     created_at: str = Field("", description="UTC, ISO 8601")
 
