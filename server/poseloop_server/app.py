@@ -154,9 +154,11 @@ class Server:
     def _open_sinks(self) -> tuple[str, str | None]:
         queue = self.settings.publish_queue_messages
         publisher = ZmqPublisher(self._zmq, self.settings.publish, queue)
+        self._sink = Sinks(publisher)
         self._local_poses = self._open_local_poses()
-        # Shared memory first: its subscribers count on it, and they are the ones in a hurry.
-        self._sink = Sinks(publisher) if self._local_poses is None else Sinks(self._local_poses, publisher)
+        if self._local_poses is not None:
+            # Shared memory first: its subscribers count on it, and they are the ones in a hurry.
+            self._sink = Sinks(self._local_poses, publisher)
         self._events = Events(self._sink, self.server_id)
         endpoint = self.settings.publish_json_endpoint
         if endpoint is None:

@@ -5,9 +5,10 @@ A thread in between, that would wait for the frames and wake the model's, costs 
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from poseloop.local import events, tried
+from poseloop.local import events, tried, wait_for
 
 # Senders of one model at a time, this process included; further ones send over gRPC.
 _MOST_RINGERS = 257
@@ -27,6 +28,7 @@ class Doorbell:
             LocalTransportError: the host's shared memory can't be used.
         """
         self.name = name
+        self._lock = threading.Lock()  # a notifier that is used after its end aborts the process
         event = tried(
             events(name).max_listeners(1).max_notifiers(_MOST_RINGERS).max_nodes(_MOST_RINGERS).create, "made"
         )
@@ -35,18 +37,18 @@ class Doorbell:
 
     def ring(self) -> None:
         """Wake the thread that waits, or the next one that would."""
-        notifier = self._notifier
-        if notifier is not None:
-            notifier.notify()
+        with self._lock:
+            if self._notifier is not None:
+                self._notifier.notify()
 
     def wait(self, seconds: float) -> None:
         """Wait until it rings, or for so long."""
-        import iceoryx2 as iox2
-
-        self._listener.timed_wait(iox2.Duration.from_nanos(int(seconds * 1e9)))
+        wait_for(self._listener, seconds)
 
     def close(self) -> None:
         """Take the event away."""
-        notifier, self._notifier = self._notifier, None
-        notifier.delete()
-        self._listener.delete()
+        with self._lock:
+            notifier, self._notifier = self._notifier, None
+        if notifier is not None:
+            notifier.delete()
+            self._listener.delete()

@@ -97,7 +97,7 @@ class Stream:
             dropped_rate=dropped_rate,
         )
 
-    def put(self, frame: IncomingFrame, client: ClientAccount) -> bool:
+    def put(self, frame: IncomingFrame, client: ClientAccount, gave_way: int = 0) -> bool:
         """Take in a frame; on the loop's thread, or the model's where that fetches them.
 
         Returns:
@@ -105,8 +105,9 @@ class Stream:
         """
         # Counted as sent and received first: the model's thread may publish it before this function returns.
         self.client = client
-        self.first_sent = self.first_sent or client.sent
-        self.received += 1
+        self.first_sent = self.first_sent or client.sent - gave_way
+        self.received += 1 + gave_way
+        self.dropped_mailbox += gave_way
         self.format, self.width, self.height = frame.format, frame.width, frame.height
         if self.limit is not None and not self.limit.admits(frame.captured_client_ns):
             self.dropped_rate += 1
@@ -115,11 +116,6 @@ class Stream:
         if done.replaced:
             self.dropped_mailbox += 1
         return done.was_empty
-
-    def gave_way(self, frames: int) -> None:
-        """Count live frames that a newer one replaced on their way here; by whoever puts frames in."""
-        self.received += frames
-        self.dropped_mailbox += frames
 
     def answer(self, message: bytes | None) -> None:
         """Hand a reply, if there is one, to the call, and count the frame as done with; on the model's thread.

@@ -26,14 +26,14 @@ def test_garbage_is_no_frame_and_no_surprise(data: bytes) -> None:
     assert len(pixels) <= len(data)
 
 
-@given(number=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300))
-def test_what_is_packed_is_unpacked(number: int, pixels: bytes) -> None:
+@given(number=st.integers(0, 2**64 - 1), pixels=st.binary(max_size=300), room=st.integers(0, 63))
+def test_what_is_packed_is_unpacked(number: int, pixels: bytes, room: int) -> None:
     header = pb.Frame(sequence=number, width=3)
     fields = header.SerializeToString()
-    offset = local_frames.data_offset(len(fields))
-    packed = ctypes.create_string_buffer(offset + len(pixels))
-    local_frames.write_header(ctypes.addressof(packed), number, fields, offset)
-    packed[offset:] = pixels
+    offset = local_frames.header_room(len(fields)) + room
+    packed = ctypes.create_string_buffer(offset + len(pixels) + room)
+    local_frames.write_header(ctypes.addressof(packed), number, fields, offset, len(pixels))
+    packed[offset : offset + len(pixels)] = pixels
     found_number, found, data = local_frames.unpack(memoryview(packed).cast("B"))
     assert found_number == number
     assert found == header

@@ -133,6 +133,52 @@ def test_each_pose_comes_once_and_in_order(before: int, steps: list[tuple[int, b
         context.destroy(linger=0)
 
 
+def test_a_pose_that_is_published_while_the_level_is_found_comes_once(
+    context: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher(context)
+    feed, inbox = feed_of(context, publisher)
+    connect(feed, inbox, publisher)
+    receive, got = feed._receive, []
+
+    def receive_and_publish() -> tuple[bytes, ...] | None:
+        message = receive()
+        if message is not None and publisher.published < 30:
+            publisher.publish(1)
+            time.sleep(0.01)  # long enough for ZeroMQ to bring it
+        return message
+
+    monkeypatch.setattr(feed, "_receive", receive_and_publish)
+    publisher.publish(5)
+    collect(feed, inbox, got, 29)
+    assert got == list(range(30))
+    feed.close()
+    publisher.close()
+
+
+def test_poses_come_once_though_zeromq_is_far_behind(
+    context: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher(context)
+    feed, inbox = feed_of(context, publisher)
+    connect(feed, inbox, publisher)
+    got: list[int] = []
+    publisher.publish(1)
+    collect(feed, inbox, got, 0)
+    receive = feed._receive
+    monkeypatch.setattr(feed, "_receive", lambda: None)  # as behind a forwarder that stands still
+    for _ in range(15):
+        publisher.publish(100)
+        feed.take_in(everything=True)
+        got += sequences(inbox)
+    assert 900 < len(got) < 1200
+    monkeypatch.setattr(feed, "_receive", receive)
+    collect(feed, inbox, got, publisher.published - 1)
+    assert got == list(range(1501))
+    feed.close()
+    publisher.close()
+
+
 def test_poses_come_from_shared_memory_before_zeromq_brings_them(context: zmq.Context[zmq.Socket[bytes]]) -> None:
     publisher = Publisher(context)
     feed, inbox = feed_of(context, publisher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,39 @@ def test_subscribers_that_are_killed_give_their_places_back(server: RealServer) 
         assert subscription.transport == "local"
         track(server, 50)
         assert [pose.sequence for pose in (subscription.receive(20) for _ in range(50)) if pose] == list(range(50))
+
+
+def test_leaving_while_another_thread_iterates_is_quiet(server: RealServer) -> None:
+    stop = threading.Event()
+
+    def film() -> None:
+        with poseloop.connect(server.address) as connection, connection.sender(STREAM) as sender:
+            while not stop.is_set():
+                sender.send(np.zeros((48, 64), np.uint8))
+                time.sleep(0.002)
+
+    camera = threading.Thread(target=film)
+    camera.start()
+    for _ in range(10):
+        poses: list[poseloop.Pose] = []
+        with poseloop.subscribe(server.endpoint, STREAM) as subscription:
+            subscription.wait_until_ready()
+            thread = threading.Thread(target=lambda poses=poses, subscription=subscription: poses.extend(subscription))
+            thread.start()
+            while len(poses) == 0:
+                time.sleep(0.005)
+        thread.join(20)
+        assert not thread.is_alive()
+    stop.set()
+    camera.join()
+
+
+def test_subscriptions_that_are_closed_give_their_places_back(server: RealServer) -> None:
+    for _ in range(20):
+        subscription = poseloop.subscribe(server.endpoint, STREAM)
+        subscription.wait_until_ready()
+        assert subscription.transport == "local"
+        subscription.close()
 
 
 def test_a_server_that_is_killed_and_comes_back_is_followed(server: RealServer) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import poseloop
 import pytest
-from poseloop import local_frames
+from poseloop import local, local_frames
 from poseloop.errors import PoseloopError
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
@@ -29,6 +29,17 @@ print(sender.transport, flush=True)
 while sys.stdin.readline():
     sender.send(np.full((480, 640, 3), 7, np.uint8))
     print("sent", flush=True)
+"""
+
+
+FAST_CAMERA = """
+import sys, numpy as np, poseloop
+again = lambda reconnection: print("again", flush=True)
+sender = poseloop.connect(sys.argv[1]).sender(sys.argv[2], transport="local", on_reconnect=again)
+print(sender.transport, flush=True)
+image = np.zeros((48, 64), np.uint8)
+while True:
+    sender.send(image)
 """
 
 
@@ -160,6 +171,78 @@ def test_a_stream_over_grpc_has_its_turns_beside_one_through_shared_memory(serve
         with connection.sender(STREAM, transport="grpc") as later:  # the thread waits for its queue again
             later.send(spot(1, 1, 64, 48))
         assert later.counters.published == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped and continued on POSIX only")
+def test_a_server_that_is_stopped_and_continued_goes_on(server: RealServer) -> None:
+    poses: list[poseloop.Pose] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, transport="local", on_pose=poses.append)
+        for count in range(1, 4):
+            server.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGCONT)
+            sender.send(spot(1, count, 64, 48))
+            wait_until(lambda count=count: len(poses) == count)
+        assert sender.close().published == 3
+
+
+def test_cameras_survive_the_end_of_their_server_in_mid_send(server: RealServer) -> None:
+    cameras = [
+        subprocess.Popen(
+            [sys.executable, "-c", FAST_CAMERA, server.address, f"cam{number}"], stdout=subprocess.PIPE, text=True
+        )
+        for number in range(2)
+    ]
+    for camera in cameras:
+        assert camera.stdout is not None
+        assert camera.stdout.readline() == "local\n"
+    for _ in range(3):
+        time.sleep(0.3)
+        server.kill()
+        time.sleep(0.2)
+        assert [camera.poll() for camera in cameras] == [None, None]
+        server.start()
+        for camera in cameras:
+            assert camera.stdout is not None
+            assert camera.stdout.readline() == "again\n"
+    for camera in cameras:
+        camera.kill()
+        camera.wait()
+        assert camera.stdout is not None
+        camera.stdout.close()
+
+
+def test_a_number_that_was_never_counted_ends_its_stream_alone(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection:
+        other = connection.sender("other", transport="local")
+        sender = connection.sender(STREAM, transport="local")
+        port = sender._link._frames_go._port
+        port._number = 2**64 - 1
+        sender.send(spot(1, 1, 64, 48))
+        with pytest.raises(poseloop.RequestRefusedError, match="number 18446744073709551615"):
+            sender.close()
+        other.send(spot(1, 1, 64, 48))
+        assert other.close().published == 1
+
+
+def test_memory_that_is_too_small_is_left_for_grpc(server: RealServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_slots: int, _bytes: int) -> None:
+        raise local.NoRoomError("as in a small container")
+
+    monkeypatch.setattr("poseloop.local_frames.require_room", no_room)
+    poses: list[poseloop.Pose] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, policy="lossless", on_pose=poses.append)
+        for number in range(20):
+            sender.send(spot(number, 1, 64, 48))
+        assert sender.close().published == 20
+        assert sender.transport == "grpc"
+        assert [pose["spot"].x for pose in poses] == list(range(20))
+        insisting = connection.sender("cam1", policy="lossless", transport="local")
+        insisting.send(spot(1, 1, 64, 48))
+        with pytest.raises(PoseloopError, match="small container"):
+            insisting.close()
 
 
 def test_a_killed_camera_leaves_nothing_behind(server: RealServer) -> None:

@@ -110,6 +110,12 @@ class Flow:
         with self._changed:
             return self._outbox.idle
 
+    @property
+    def waits_for_answers(self) -> bool:
+        """Whether frames left in this session and are not answered."""
+        with self._changed:
+            return self._outbox.unacknowledged > 0
+
     def push(self, frame: FrameData) -> int:
         """Take one frame from the source and return its sequence number; lossless, wait for room first."""
         sequence = self._offer(frame)

@@ -103,6 +103,9 @@ class Link:
         self._server_id = ""
         self._dialled: GrpcConnection | None = None
         self._frames_go: Connection | None = None
+        self._unjudged: Connection | None = None  # that of the session that ends now
+        self._was_answered = False  # in this session
+        self._failed_with = ""  # id of the server whose shared memory failed
         self._aborted = False
         self.model_spec: ModelSpec | None = None
         self._thread = threading.Thread(target=self._run, name=f"poseloop-{opening.stream}", daemon=True)
@@ -154,7 +157,24 @@ class Link:
                 connection.close()
                 if self._frames_go is not None:
                     self._frames_go.close()
+            self._judge_shared_memory()
             self._note_break(reason)
+
+    def _judge_shared_memory(self) -> None:
+        """Use gRPC with this server from now on where its shared memory failed, unless that was insisted on.
+
+        It failed, too, where frames went there and none was answered: the server may be short of handles or memory.
+        A server that is gone comes back with another id, and is tried again.
+        """
+        way, self._unjudged = self._unjudged, None
+        if not isinstance(way, LocalConnection):
+            return
+        error = way.failure
+        if error is None and (self._was_answered or not self._flow.waits_for_answers):
+            return
+        if self._asked == "local" and self._failed_with == self._server_id:
+            raise error or LocalTransportError("the server takes no frames from shared memory; see its log")
+        self._failed_with = self._server_id
 
     def _may_linger(self) -> bool:
         if self._broken is not None:
@@ -172,6 +192,7 @@ class Link:
             for reply in connection.replies():
                 match reply.WhichOneof("reply"):
                     case "ack":
+                        self._was_answered = True
                         ack = reply.ack
                         self._flow.answered(ack.sequence, ack.received_ns, ack.acked_ns, ack.counters)
                     case "pose":
@@ -186,6 +207,7 @@ class Link:
         return "the server ended the stream"
 
     def _deliver(self, message: pb.Pose) -> None:
+        self._was_answered = True
         stamps = message.stamps
         self._flow.answered(message.sequence, stamps.received_ns, stamps.published_ns, message.counters)
         if self._listeners.pose is not None:
@@ -202,7 +224,8 @@ class Link:
             clock = OffsetEstimator()
             measure_clock(connection.channel, clock)
         before = self._flow.counters
-        self._frames_go = self._way_of_frames(connection, opened)
+        self._was_answered = False
+        self._frames_go = self._unjudged = self._way_of_frames(connection, opened)
         self._flow.opened(self._frames_go, opened.window, clock, in_gray=self._leaves_colors_here())
         broken, self._broken = self._broken, None
         if broken is None:
@@ -236,6 +259,9 @@ class Link:
                     f"the local transport was asked for, but the server at {self._address} offers no shared memory: it "
                     "runs on another host, without iceoryx2, or with shared_memory off; use --transport auto."
                 )
+            return call
+        if self._failed_with == opened.server_id and self._asked == "auto":
+            log.warning("stream %s: shared memory failed; frames go over gRPC", self._opening.stream)
             return call
         try:
             newest_wins = self._opening.policy == pb.DELIVERY_POLICY_LIVE

@@ -13,15 +13,22 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from poseloop.errors import PoseloopError
+
+_MEMORY: Final = Path("/dev/shm")
 
 
 class LocalTransportError(PoseloopError):
     """Shared memory was asked for and can't be had, or the other side of it is gone."""
+
+
+class NoRoomError(LocalTransportError):
+    """The host's shared memory is too small."""
 
 
 def is_installed() -> bool:
@@ -56,6 +63,34 @@ def _array_of(length: int) -> type[ctypes.Array[ctypes.c_uint8]]:
     return ctypes.c_uint8 * length
 
 
+def wait_for(listener: Any, seconds: float) -> None:
+    """Wait until an event is notified, or for so long; a signal may end the wait early."""
+    import iceoryx2 as iox2
+
+    with suppress(iox2.ListenerWaitError):  # the process was stopped and continued
+        listener.timed_wait(iox2.Duration.from_nanos(max(0, int(seconds * 1e9))))
+
+
+def require_room(slots: int, slot_bytes: int) -> None:
+    """Check that the host's shared memory holds so many messages of that size, before any is written.
+
+    Linux takes the memory when it is written to, and ends the process where there is none left; a container has 64 MB
+    unless more were asked for.
+
+    Raises:
+        NoRoomError: it does not.
+    """
+    if not _MEMORY.is_dir():
+        return
+    status = os.statvfs(_MEMORY)
+    free, needed = status.f_bavail * status.f_frsize, slots * (1 << (slot_bytes - 1).bit_length())
+    if needed > free:
+        raise NoRoomError(
+            f"{slots} messages of {slot_bytes} bytes need {needed >> 20} MB of shared memory, and {_MEMORY} has "
+            f"{free >> 20} MB left; give it more, as with docker's --shm-size"
+        )
+
+
 def tried(make: Callable[[], Any], what: str) -> Any:
     """Return what ``make`` returns.
 
@@ -83,15 +118,15 @@ def _node() -> Any:
     import iceoryx2 as iox2
 
     iox2.set_log_level(iox2.LogLevel.Fatal)  # what fails is raised, and said by us
-    config = iox2.config.default()
-    config.global_cfg.root_path = iox2.Path.new(str(meeting_folder()))
-    builder = (
-        iox2.NodeBuilder.new()
-        .name(iox2.NodeName.new("poseloop"))
-        .config(config)
-        .signal_handling_mode(iox2.SignalHandlingMode.Disabled)
-    )
-    return tried(lambda: builder.create(iox2.ServiceType.Ipc), "used")
+    folder = meeting_folder()
+
+    def create() -> Any:
+        config = iox2.config.default()
+        config.global_cfg.root_path = iox2.Path.new(str(folder))  # which takes neither every letter nor every length
+        builder = iox2.NodeBuilder.new().name(iox2.NodeName.new("poseloop")).config(config)
+        return builder.signal_handling_mode(iox2.SignalHandlingMode.Disabled).create(iox2.ServiceType.Ipc)
+
+    return tried(create, f"used with its files in {folder}")
 
 
 def meeting_folder() -> Path:

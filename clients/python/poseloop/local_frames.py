@@ -1,12 +1,13 @@
 """Frames through shared memory, between a sender and a server on one host.
 
 The stream is opened, acknowledged and ended over gRPC as ever; here only frames travel. A message is a `Frame` of the
-wire contract without its data, then the data, at an offset that suits vector instructions::
+wire contract without its data, then the data, at a place that suits vector instructions::
 
     bytes 0-7    number of the message, from 0, little-endian
     bytes 8-11   length of the serialised Frame
     bytes 12-15  offset of the data
-    from byte 16 the serialised Frame
+    bytes 16-23  length of the data
+    from byte 24 the serialised Frame
     from offset  the data
 
 The server makes the service and the sender opens it, and an event of the server's beside it, which is notified of each
@@ -18,14 +19,15 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 from typing import Any, Final, Self
 
 import numpy as np
 
-from poseloop.local import LocalTransportError, byte_messages, events, memory_at, tried
+from poseloop.local import LocalTransportError, byte_messages, events, memory_at, require_room, tried
 from poseloop.v1 import poseloop_pb2 as pb
 
-_PREFIX: Final = struct.Struct("<QII")
+_PREFIX: Final = struct.Struct("<QIIQ")
 _ALIGNMENT: Final = 64
 # Sequences and times grow by a byte now and then: the header's room is always this or more.
 _HEADER_ROOM: Final = 192
@@ -49,8 +51,6 @@ def create_service(name: str, queue_frames: int, *, newest_wins: bool) -> Any:
     Raises:
         LocalTransportError: the host's shared memory can't be used.
     """
-    import iceoryx2 as iox2
-
     frames = (
         byte_messages(name)
         .max_publishers(1)
@@ -60,13 +60,12 @@ def create_service(name: str, queue_frames: int, *, newest_wins: bool) -> Any:
         .subscriber_max_buffer_size(queue_frames)
         # Looked at: one in the mailbox, one in inference, and those on their way in between.
         .subscriber_max_borrowed_samples(2 * queue_frames + 4)
-        .payload_alignment(iox2.Alignment.new(_ALIGNMENT))
     )
     return tried(frames.create, "made")
 
 
 class FramePort:
-    """The sender's side of one stream."""
+    """The sender's side of one stream; one thread may close it while another one sends."""
 
     def __init__(self, name: str, event: str) -> None:
         """Attach to the service and the event of these names.
@@ -86,6 +85,12 @@ class FramePort:
         )
         self._publisher = tried(publisher.create, "opened")
         self._notifier = tried(tried(events(event).open, "opened").notifier_builder().create, "opened")
+        limits = service.static_config
+        # Waiting, looked at by the server, and taken here for what comes next.
+        self._slots = limits.subscriber_max_buffer_size + limits.subscriber_max_borrowed_samples + 2
+        self._lock = threading.Lock()
+        self._closed = False
+        self._checked_bytes = 0
         self._number = 0
         self._next: Any = None  # memory for the next frame, taken while there is time
         self._next_bytes = 0
@@ -94,17 +99,28 @@ class FramePort:
         """Copy one frame into the shared memory and tell the server.
 
         Raises:
-            LocalTransportError: it has no room, or the server is gone.
+            NoRoomError: the host's shared memory is too small for frames of this size.
+            LocalTransportError: the server is gone, or the port is closed.
         """
         fields = header.SerializeToString()
-        offset = data_offset(len(fields))
-        size = offset + len(data)
+        with self._lock:
+            if self._closed:
+                raise LocalTransportError("the connection through shared memory is closed")
+            self._send(fields, data)
+
+    def _send(self, fields: bytes, data: memoryview) -> None:
+        room = header_room(len(fields))
+        size = room + _ALIGNMENT - 1 + len(data)
+        if size > self._checked_bytes:
+            require_room(self._slots, size)
+            self._checked_bytes = size
         try:
             sample, self._next = self._next, None
             if sample is None or self._next_bytes != size:
                 sample = self._publisher.loan_slice_uninit(size)
             address = sample.payload_ptr
-            write_header(address, self._number, fields, offset)
+            offset = room + -(address + room) % _ALIGNMENT
+            write_header(address, self._number, fields, offset, len(data))
             np.copyto(np.frombuffer(memory_at(address + offset, len(data)), np.uint8), np.frombuffer(data, np.uint8))
             if sample.assume_init().send() != 1:
                 raise LocalTransportError("the server no longer takes frames from shared memory")
@@ -118,9 +134,12 @@ class FramePort:
 
     def close(self) -> None:
         """Let go of the shared memory."""
-        self._next = None
-        self._publisher.delete()
-        self._notifier.delete()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._next = None
+                self._publisher.delete()
+                self._notifier.delete()
 
     def __enter__(self) -> Self:
         """Return the port."""
@@ -131,14 +150,15 @@ class FramePort:
         self.close()
 
 
-def data_offset(header_bytes: int) -> int:
-    """Return where the data of a message begins whose serialised header is that long."""
-    return max(_HEADER_ROOM, -(-(_PREFIX.size + header_bytes) // _ALIGNMENT) * _ALIGNMENT)
+def header_room(fields_bytes: int) -> int:
+    """Return how many bytes are kept free for all of a message but its data, whose serialised header is that long."""
+    return max(_HEADER_ROOM, _PREFIX.size + fields_bytes)
 
 
-def write_header(address: int, number: int, fields: bytes, offset: int) -> None:
+def write_header(address: int, number: int, fields: bytes, offset: int, data_bytes: int) -> None:
     """Write all of a message but its data."""
-    ctypes.memmove(address, _PREFIX.pack(number, len(fields), offset) + fields, _PREFIX.size + len(fields))
+    prefix = _PREFIX.pack(number, len(fields), offset, data_bytes)
+    ctypes.memmove(address, prefix + fields, _PREFIX.size + len(fields))
 
 
 def unpack(view: memoryview) -> tuple[int, pb.Frame, memoryview]:
@@ -148,7 +168,8 @@ def unpack(view: memoryview) -> tuple[int, pb.Frame, memoryview]:
         ValueError: it is no such message.
         google.protobuf.message.DecodeError: likewise.
     """
-    number, length, offset = _PREFIX.unpack_from(view) if len(view) >= _PREFIX.size else (0, 0, 0)
-    if not _PREFIX.size <= _PREFIX.size + length <= offset <= len(view):
+    number, length, offset, data = _PREFIX.unpack_from(view) if len(view) >= _PREFIX.size else (0, 0, 0, 0)
+    if not _PREFIX.size <= _PREFIX.size + length <= offset <= offset + data <= len(view):
         raise ValueError(f"{len(view)} bytes hold no frame")
-    return number, pb.Frame.FromString(bytes(view[_PREFIX.size : _PREFIX.size + length])), view[offset:]
+    header = pb.Frame.FromString(bytes(view[_PREFIX.size : _PREFIX.size + length]))
+    return number, header, view[offset : offset + data]

@@ -18,7 +18,16 @@ import struct
 import threading
 from typing import Any, Final
 
-from poseloop.local import LocalTransportError, byte_messages, events, reclaim, tried
+from poseloop.local import (
+    LocalTransportError,
+    NoRoomError,
+    byte_messages,
+    events,
+    reclaim,
+    require_room,
+    tried,
+    wait_for,
+)
 
 _PREFIX: Final = struct.Struct("<QIH")
 _QUEUE: Final = 128
@@ -26,6 +35,7 @@ _QUEUE: Final = 128
 _MOST_SUBSCRIBERS: Final = 16
 # Of memory for a message; the next multiple, so that memory taken ahead suits it.
 _STEP_BYTES: Final = 1024
+_SLOTS: Final = _MOST_SUBSCRIBERS * (_QUEUE + 2) + 2
 
 Message = tuple[bytes, bytes]
 """Topic and payload."""
@@ -43,10 +53,11 @@ class PosePort:
         """Make the service.
 
         Raises:
-            LocalTransportError: the host's shared memory can't be used.
+            LocalTransportError: the host's shared memory can't be used, or has no room.
         """
         import iceoryx2 as iox2
 
+        require_room(_SLOTS, _STEP_BYTES)
         messages = (
             byte_messages(name)
             .max_publishers(1)
@@ -73,14 +84,18 @@ class PosePort:
         self._next: Any = None  # memory for the next message, taken while there is time
         self._next_bytes = 0
         self._closed = False
+        self._checked_bytes = _STEP_BYTES
 
     def publish(self, topic: bytes, payload: bytes) -> None:
-        """Leave a message for those who are attached, and wake them."""
+        """Leave a message for those who are attached, and wake them; without room for it they see a gap."""
         if self._closed or not self._messages.dynamic_config.number_of_subscribers:
             return
         room = -(-(_PREFIX.size + len(topic) + len(payload)) // _STEP_BYTES) * _STEP_BYTES
         with self._lock:
             if self._closed:
+                return
+            if room > self._checked_bytes and not self._has_room(room):
+                self._number += 1
                 return
             sample, self._next = self._next, None
             if sample is None or self._next_bytes != room:
@@ -91,6 +106,14 @@ class PosePort:
             self._number += 1
             self._notifier.notify()
             self._next, self._next_bytes = self._publisher.loan_slice_uninit(room), room
+
+    def _has_room(self, room: int) -> bool:
+        try:
+            require_room(_SLOTS, room)
+        except NoRoomError:
+            return False
+        self._checked_bytes = room
+        return True
 
     def close(self) -> None:
         """Take the service away."""
@@ -141,9 +164,7 @@ class PoseTap:
 
     def wait(self, seconds: float) -> None:
         """Wait until a message comes, or for so long."""
-        import iceoryx2 as iox2
-
-        self._listener.timed_wait(iox2.Duration.from_nanos(max(0, int(seconds * 1e9))))
+        wait_for(self._listener, seconds)
 
     def close(self) -> None:
         """Let go of the shared memory."""

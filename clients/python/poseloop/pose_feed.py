@@ -30,10 +30,9 @@ Message = tuple[bytes, ...]
 
 # While poses come from shared memory, this bounds how late what only ZeroMQ has is seen.
 _LOOK_S: Final = 0.02
-# Poses that ZeroMQ is still to bring again; beyond it they are taken from there.
+# Poses that ZeroMQ is still to bring again; with more of them nothing is taken ahead of it until it has caught up.
 _MOST_AHEAD: Final = 1000
 _MOST_PENDING: Final = 128
-_NOT_THERE: Final = object()
 
 
 class PoseFeed:
@@ -65,7 +64,7 @@ class PoseFeed:
         """
         if self._tap is None:
             while (message := self._receive()) is not None:
-                if self._ahead.pop(message, _NOT_THERE) is not None:
+                if not self._came_before(message):
                     self._inbox.put(message)
                 if not everything:
                     break
@@ -106,14 +105,13 @@ class PoseFeed:
     def _take_in_both(self, tap: PoseTap) -> None:
         """Put in what shared memory brings; where that is nothing, also what ZeroMQ has."""
         fresh = self._wanted(tap.receive())
-        if not tap.complete:
+        if not tap.complete or len(self._ahead) >= _MOST_AHEAD:
             self._is_level, self._pending = False, []
         if not self._is_level:
             self._find_level(fresh)
-        elif fresh and len(self._ahead) < _MOST_AHEAD:
+        elif fresh:
             self._put_ahead(fresh)
         else:
-            self._put_ahead(fresh)
             self._catch_up(tap)
 
     def _find_level(self, fresh: list[Message]) -> None:
@@ -123,17 +121,19 @@ class PoseFeed:
         """
         self._pending = [*self._pending, *fresh][-_MOST_PENDING:]
         while (message := self._receive()) is not None:
-            if self._ahead.pop(message, _NOT_THERE) is None:
+            if self._came_before(message):
                 continue
             self._inbox.put(message)
-            if not self._is_level and message in self._pending:
+            if message in self._pending:
                 self._is_level = True
                 self._put_ahead(self._pending[self._pending.index(message) + 1 :])
                 self._pending = []
+                # What ZeroMQ has by now may be in shared memory too, and not have been looked at there.
+                return
 
     def _catch_up(self, tap: PoseTap) -> None:
         """Take from ZeroMQ what shared memory brought, and whatever only ZeroMQ has."""
-        behind = [message for message in iter(self._receive, None) if self._ahead.pop(message, _NOT_THERE) is not None]
+        behind = [message for message in iter(self._receive, None) if not self._came_before(message)]
         # What ZeroMQ brought a moment ago was in shared memory before.
         fresh = self._wanted(tap.receive())
         if not tap.complete:
@@ -143,8 +143,15 @@ class PoseFeed:
         for message in behind:
             self._inbox.put(message)
         self._put_ahead([message for message in fresh if message not in known])
-        while len(self._ahead) > _MOST_AHEAD:  # ZeroMQ has dropped the oldest
-            del self._ahead[next(iter(self._ahead))]
+
+    def _came_before(self, message: Message) -> bool:
+        """Whether shared memory brought what ZeroMQ brings now; what it brought before that ZeroMQ has dropped."""
+        if message not in self._ahead:
+            return False
+        while (oldest := next(iter(self._ahead))) != message:
+            del self._ahead[oldest]
+        del self._ahead[message]
+        return True
 
     def _put_ahead(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -58,6 +59,7 @@ class Subscription:
         self._inbox = PoseInbox(stream, latest=latest, on_restart=on_restart or log_restart)
         self._latest = latest
         self._closed = False
+        self._busy = threading.RLock()  # of the thread that receives; a callback of it may close
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         set_up_socket(socket, self._endpoint, self._inbox.topics)
         self._feed = PoseFeed(socket, self._inbox, check_transport(transport))
@@ -94,12 +96,13 @@ class Subscription:
             ServerUnavailableError: nothing came within ``timeout_s``; a server says its status once a second.
         """
         deadline = time.monotonic() + timeout_s
-        while self._inbox.status is None:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise nobody_publishes(self._endpoint, timeout_s)
-            self._feed.wait(left_s)
-            self._feed.take_in(everything=True)
+        with self._busy:
+            while self._inbox.status is None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise nobody_publishes(self._endpoint, timeout_s)
+                self._feed.wait(left_s)
+                self._feed.take_in(everything=True)
 
     def receive(self, timeout_s: float | None = None) -> Pose | None:
         """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end.
@@ -107,6 +110,10 @@ class Subscription:
         Raises:
             InvalidInputError: what arrives at the endpoint is no pose, or the subscription is closed.
         """
+        with self._busy:
+            return self._receive(timeout_s)
+
+    def _receive(self, timeout_s: float | None) -> Pose | None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._closed:
             if self._latest or self._inbox.is_empty:
@@ -125,6 +132,11 @@ class Subscription:
     def close(self) -> None:
         """End the subscription; an iteration over it, in another thread too, ends."""
         self._closed = True
+        if self._busy.acquire(blocking=False):  # otherwise the thread that iterates lets go of everything
+            try:
+                self._feed.close()
+            finally:
+                self._busy.release()
 
     def __iter__(self) -> Self:
         """Return the subscription: its poses, one after the other."""
@@ -155,7 +167,8 @@ class Subscription:
     ) -> None:
         """End the subscription."""
         self.close()
-        self._feed.close()
+        with self._busy:  # neither the socket nor the memory may go while another thread waits for them
+            self._feed.close()
 
 
 def set_up_socket(socket: zmq.Socket[Any], endpoint: str, topics: list[bytes]) -> None:

@@ -148,6 +148,10 @@ class GrpcConnection:
 class LocalConnection:
     """A `Track` call whose frames go through shared memory; everything else stays with the call.
 
+    Attributes:
+        newest_wins: as of `GrpcConnection`; so in a live stream.
+        failure: why a frame could not be left there, and the call was ended.
+
     Raises:
         LocalTransportError: this process can't attach to the memory that the server offers.
     """
@@ -156,6 +160,8 @@ class LocalConnection:
         self._call = call
         self._port = FramePort(service, event)
         self.newest_wins = newest_wins
+        self.failure: LocalTransportError | None = None
+        self._closed = False
 
     def send(self, header: pb.Frame, data: memoryview) -> None:
         """Leave a frame, whose ``header`` has no data, in the shared memory; copies the data and never blocks.
@@ -165,6 +171,8 @@ class LocalConnection:
         try:
             self._port.send(header, data)
         except LocalTransportError as error:
+            if not self._closed:
+                self.failure = error
             log.info("%s", error)
             self._call.finish()
 
@@ -174,6 +182,7 @@ class LocalConnection:
 
     def close(self) -> None:
         """Drop the connection, whatever is in flight."""
+        self._closed = True
         self._call.close()
         self._port.close()
 

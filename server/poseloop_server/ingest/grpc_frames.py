@@ -128,9 +128,9 @@ class _Session:
         if not self.stream.mailbox.has_room:
             raise invalid("sequence", "more frames are unacknowledged than the window allows; wait for answers.")
         self._require_reader()
-        self.latest = frame
-        self.stream.gave_way(gave_way)
-        return self.stream.put(frame, client)
+        if self.stream.identity.policy is Policy.LIVE:
+            self.latest = frame
+        return self.stream.put(frame, client, gave_way)
 
     def acknowledge_latest(self) -> None:
         """Answer the latest frame that came through shared memory, and so those before it; on the model's thread."""
@@ -274,7 +274,8 @@ class GrpcFrames:
             # The first stream of a model names its bell.
             bell = scheduler.open_bell(f"{local_frames.service_name(self._server_id, session_id)}/bell")
             name = local_frames.service_name(self._server_id, session_id)
-            return LocalFrames(name, bell.name, None if live else window, bell.ring)
+            largest_bytes = self._settings.max_message_mib << 20
+            return LocalFrames(name, bell.name, None if live else window, largest_bytes, bell.ring)
 
         try:
             return await asyncio.to_thread(offer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from typing import Protocol
 
@@ -39,6 +40,7 @@ class Sinks:
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks
+        self._lock = threading.Lock()
         self.failures: Counter[str] = Counter()
 
     def add(self, sink: Sink) -> None:
@@ -46,15 +48,19 @@ class Sinks:
         self._sinks = (*self._sinks, sink)
 
     def publish(self, topic: bytes, payload: bytes) -> None:
-        """Pass a message on to each."""
-        for sink in self._sinks:
-            try:
-                sink.publish(topic, payload)
-            except Exception:  # whatever a sink raises, the loop goes on
-                name = type(sink).__name__
-                if not self.failures[name]:
-                    _log.exception("%s failed and goes on losing messages that it can't pass on", name)
-                self.failures[name] += 1
+        """Pass a message on to each, to all in the same order: subscribers compare what two of them bring."""
+        with self._lock:
+            for sink in self._sinks:
+                self._publish(sink, topic, payload)
+
+    def _publish(self, sink: Sink, topic: bytes, payload: bytes) -> None:
+        try:
+            sink.publish(topic, payload)
+        except Exception:  # whatever a sink raises, the loop goes on
+            name = type(sink).__name__
+            if not self.failures[name]:
+                _log.exception("%s failed and goes on losing messages that it can't pass on", name)
+            self.failures[name] += 1
 
     def lost(self) -> dict[str, int]:
         """Return how many messages each sink failed on or gave up, by its class's name."""
