@@ -31,6 +31,7 @@ from poseloop.v1 import poseloop_pb2_grpc as rpc
 from poseloop_server import realtime
 from poseloop_server.bundled import arena_model_path
 from poseloop_server.events import Events
+from poseloop_server.following import require_croppable
 from poseloop_server.ingest.grpc_frames import GrpcFrames
 from poseloop_server.metrics import MetricsEndpoint, PoseCollector
 from poseloop_server.model import PoseModel
@@ -210,7 +211,7 @@ class Server:
         placement.check()
         # ONNX Runtime's threads start here, and what is measured is what will run.
         with placement.pinned(), realtime.threads_at(settings.realtime):
-            return PoseModel(
+            model = PoseModel(
                 path,
                 name,
                 provider=settings.provider,
@@ -219,6 +220,9 @@ class Server:
                 warm_up_runs=settings.warm_up_runs,
                 max_batch=settings.max_batch_frames,
             )
+        if settings.crop_of(model.name) is not None:
+            require_croppable(model)
+        return model
 
     def _start_scheduler(self, model: PoseModel) -> Scheduler:
         with realtime.threads_at(self.settings.realtime):
@@ -324,7 +328,11 @@ def _require_known_names(settings: Settings, models: set[str]) -> None:
     """Check that threads and cores are set for models that there are; further ones may come from the models folder."""
     if settings.models_dir is not None:
         return
-    for key, entries in (("model_threads", settings.model_threads), ("cores", settings.cores)):
+    for key, entries in (
+        ("model_threads", settings.model_threads),
+        ("cores", settings.cores),
+        ("crop", settings.crop),
+    ):
         unknown = {entry.partition("=")[0] for entry in entries if "=" in entry} - models
         if unknown:
             raise InvalidInputError(

@@ -10,6 +10,8 @@ from poseloop.errors import PoseloopError
 from poseloop.images import Color, to_model_color
 from poseloop.types import PixelFormat
 
+from poseloop_server.following import Pixels
+
 
 class FrameDamagedError(PoseloopError):
     """A JPEG had a sound header, but its image can't be decoded."""
@@ -54,11 +56,16 @@ def to_image(frame: IncomingFrame, color: Color) -> NDArray[np.uint8]:
     Raises:
         FrameDamagedError: the JPEG is damaged.
     """
+    pixels = to_pixels(frame, color)
+    return to_model_color(pixels.image, pixels.format, color)
+
+
+def to_pixels(frame: IncomingFrame, color: Color) -> Pixels:
+    """Return the frame as an array of its own colour, or of the model's where it is a JPEG; raises as `to_image`."""
     if frame.format is PixelFormat.JPEG:
-        return _decode_jpeg(frame, color)
-    pixels = np.frombuffer(frame.data, dtype=np.uint8)
+        return Pixels(_decode_jpeg(frame, color), PixelFormat.GRAY8 if color == "gray" else PixelFormat.RGB8)
     shape = (frame.height, frame.width) if frame.format is PixelFormat.GRAY8 else (frame.height, frame.width, 3)
-    return to_model_color(pixels.reshape(shape), frame.format, color)
+    return Pixels(np.frombuffer(frame.data, dtype=np.uint8).reshape(shape), frame.format)
 
 
 def _decode_jpeg(frame: IncomingFrame, color: Color) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
+from poseloop.crop import CropView
 from poseloop.types import ModelSpec
 from poseloop.v1 import poseloop_pb2 as pb
 
@@ -33,7 +34,13 @@ class PoseWriter:
         self._message = pb.Pose()
 
     def write(
-        self, stream: Stream, frame: IncomingFrame, keypoints: NDArray[np.float32], started_ns: int, ended_ns: int
+        self,
+        stream: Stream,
+        frame: IncomingFrame,
+        keypoints: NDArray[np.float32],
+        started_ns: int,
+        ended_ns: int,
+        view: CropView | None = None,
     ) -> tuple[bytes, int]:
         """Return the bytes of the pose and the time that stands in it as its publication.
 
@@ -43,6 +50,7 @@ class PoseWriter:
             keypoints: float32 ``(instances, keypoints, 3)``.
             started_ns: when inference started.
             ended_ns: when it ended.
+            view: where in the frame it was seen, in a stream with a crop.
         """
         if (frame.width, frame.height) != self._size:
             self._size = (frame.width, frame.height)
@@ -51,6 +59,10 @@ class PoseWriter:
         message = self._message
         message.sequence = frame.sequence
         counters_to_wire(stream.counters(), message.counters)
+        if view is not None:
+            crop = message.crop
+            crop.x, crop.y, crop.width, crop.height = view.x, view.y, view.width, view.height
+            crop.searched, crop.lost = view.searched, view.lost
         stamps = message.stamps
         stamps.captured_ns = frame.captured_ns
         stamps.received_ns = frame.received_ns

@@ -15,13 +15,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
+from poseloop.crop import CropView
 from poseloop.errors import PoseloopError
+from poseloop.images import Color
 from poseloop.types import Policy
 
 from poseloop_server import replies
 from poseloop_server.doorbell import Doorbell
 from poseloop_server.events import Events
-from poseloop_server.frames import IncomingFrame, to_image
+from poseloop_server.following import Following
+from poseloop_server.frames import IncomingFrame, to_image, to_pixels
 from poseloop_server.jobs import Job, WaitingJobs
 from poseloop_server.mailbox import LiveMailbox
 from poseloop_server.model import PoseModel
@@ -58,13 +61,25 @@ class FrameSource(Protocol):
 class _Member:
     """A stream as its model's thread sees it."""
 
-    def __init__(self, stream: Stream, writer: PoseWriter) -> None:
+    def __init__(self, stream: Stream, writer: PoseWriter, color: Color) -> None:
         self.stream = stream
         self.writer = writer
+        crop = stream.identity.crop
+        self.following = None if crop is None else Following(crop, color)
         self.topic = pose_topic(stream.identity.name).encode()
         self.priority = stream.identity.priority
         # Only live frames are batched: a lossless stream is in no hurry.
         self.live = stream.mailbox if isinstance(stream.mailbox, LiveMailbox) else None
+
+    def frames_for(self, size: Size) -> Size | None:
+        """Return how large the frames are of which the model gets an image of this size; None: it gets none next."""
+        return size if self.following is None else self.following.follows_in(*size)
+
+    def image_of(self, frame: IncomingFrame, color: Color) -> NDArray[np.uint8]:
+        """Return what the model sees first of a frame; raises as `to_image`."""
+        if self.following is None:
+            return to_image(frame, color)
+        return self.following.begin(to_pixels(frame, color))
 
 
 @dataclass(slots=True)
@@ -83,6 +98,7 @@ class _Source:
     source: FrameSource
 
 
+Size = tuple[int, int]  # width, height
 _Taken = tuple[_Member, IncomingFrame]
 
 
@@ -140,7 +156,9 @@ class Scheduler:
 
     def add(self, stream: Stream) -> None:
         """Serve a stream from now on."""
-        self._members[stream.identity.session_id] = _Member(stream, self._writer(stream, self.model))
+        self._members[stream.identity.session_id] = _Member(
+            stream, self._writer(stream, self.model), self.model.spec.color
+        )
 
     def fetch(self, stream: Stream, source: FrameSource) -> None:
         """Let the thread fetch a stream's frames until the source is over; the bell has to be there."""
@@ -273,26 +291,31 @@ class Scheduler:
             self._turns.add(member.priority, member)
         taken = [(member, frame)]
         plan = self._running.batch_plan
-        if frame.width * frame.height > plan.largest_pixels or member.live is None:
+        size: Size | None = (frame.width, frame.height)
+        if member.following is not None:
+            size = member.following.next_size(frame.width, frame.height)
+        if size is None or size[0] * size[1] > plan.largest_pixels or member.live is None:
             self._serve(taken)
             return
-        taken += self._companions(member, frame)
+        taken += self._companions(member, size)
         while taken:
             together = plan.size(len(taken))
             self._serve(taken[:together])
             del taken[:together]
 
-    def _companions(self, first: _Member, frame: IncomingFrame) -> list[_Taken]:
+    def _companions(self, first: _Member, size: Size) -> list[_Taken]:
         """Take the frames that one inference is shared with: live, of the same priority and size, in their order."""
-        width, height = frame.width, frame.height
         alike = [
-            (member, member.live)
+            (member, member.live, frames)
             for member in self._turns.peers(first.priority)
-            if isinstance(member, _Member) and member.live is not None and member.live.holds(width, height)
+            if isinstance(member, _Member)
+            and member.live is not None
+            and (frames := member.frames_for(size)) is not None
+            and member.live.holds(*frames)
         ]
         companions: list[_Taken] = []
-        for member, mailbox in alike[: self._running.batch_plan.size(1 + len(alike)) - 1]:
-            newest = mailbox.take_of(width, height)
+        for member, mailbox, frames in alike[: self._running.batch_plan.size(1 + len(alike)) - 1]:
+            newest = mailbox.take_of(*frames)
             if newest is not None:
                 self._turns.remove(first.priority, member)
                 companions.append((member, newest))
@@ -305,7 +328,7 @@ class Scheduler:
         sound: list[_Taken] = []
         for member, frame in taken:
             try:
-                images.append(to_image(frame, model.spec.color))
+                images.append(member.image_of(frame, model.spec.color))
             except (PoseloopError, MemoryError) as error:
                 self._fail(member.stream, frame, error)
             else:
@@ -324,15 +347,40 @@ class Scheduler:
                 self._serve([one])
             return
         for number, (member, frame) in enumerate(sound):
-            self._publish(member, frame, poses[number], started_ns, ended_ns)
+            if member.following is None:
+                self._publish(member, frame, poses[number], started_ns, ended_ns)
+            else:
+                self._finish(member, member.following, frame, poses[number], started_ns)
+
+    def _finish(
+        self,
+        member: _Member,
+        following: Following,
+        frame: IncomingFrame,
+        keypoints: NDArray[np.float32],
+        started_ns: int,
+    ) -> None:
+        """Publish what a window showed, once the frame needs no further look."""
+        try:
+            keypoints, view = following.finish(keypoints, self._running.infer)
+        except (PoseloopError, MemoryError) as error:
+            self._fail(member.stream, frame, error)
+        else:
+            self._publish(member, frame, keypoints, started_ns, now_ns(), view)
 
     def _publish(
-        self, member: _Member, frame: IncomingFrame, keypoints: NDArray[np.float32], started_ns: int, ended_ns: int
+        self,
+        member: _Member,
+        frame: IncomingFrame,
+        keypoints: NDArray[np.float32],
+        started_ns: int,
+        ended_ns: int,
+        view: CropView | None = None,
     ) -> None:
         stream = member.stream
         stream.published += 1
         stream.failing = False
-        pose, published_ns = member.writer.write(stream, frame, keypoints, started_ns, ended_ns)
+        pose, published_ns = member.writer.write(stream, frame, keypoints, started_ns, ended_ns, view)
         self._sink.publish(member.topic, pose)
         handed_over_ns = now_ns()
         # Before the answer: once every frame is answered the stream may close, and its sums are taken.
@@ -353,6 +401,8 @@ class Scheduler:
         for member in list(self._members.values()):
             member.writer = self._writer(member.stream, after)
             member.stream.failing = False
+            if member.following is not None:
+                member.following.reset()
             self._events.swapped(
                 member.stream, f"model {after.name}: {after.sha256[:12]} has taken over from {before.sha256[:12]}"
             )

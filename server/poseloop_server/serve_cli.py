@@ -19,7 +19,7 @@ from rich.table import Table
 
 from poseloop_server.settings import OFF, Settings, load_settings
 
-_METAVARS = {"model": "[NAME=]PATH", "model_threads": "NAME=COUNT", "cores": "[NAME=]CORES"}
+_METAVARS = {"model": "[NAME=]PATH", "model_threads": "NAME=COUNT", "cores": "[NAME=]CORES", "crop": "[NAME=]WxH"}
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 from poseloop.clock import now_ns
 from poseloop.errors import PoseloopError
-from poseloop.messages import FORMAT_TO_WIRE, POLICY_TO_WIRE
+from poseloop.messages import FORMAT_TO_WIRE, POLICY_TO_WIRE, crop_to_wire
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
 
@@ -170,4 +170,5 @@ def _stream_info(stream: Stream, now: int, window_s: float) -> pb.StreamInfo:
         opened_ns=stream.opened_ns,
         priority=identity.priority,
         max_frames_per_second=identity.max_fps,
+        crop=None if identity.crop is None else crop_to_wire(identity.crop),
     )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+from poseloop.crop import Crop, parse_crop
 from poseloop.errors import InvalidInputError
 from pydantic import (
     BaseModel,
@@ -115,6 +116,11 @@ class Settings(BaseModel):
         description="Cores that models' threads are pinned to, as [NAME=]2 or [NAME=]2-5; may be given several times. "
         "None: the system chooses. Linux only.",
     )
+    crop: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list,
+        description="Window that follows the one animal of a stream, as [NAME=]WIDTHxHEIGHT or [NAME=]off, for streams "
+        "of the model that ask for none themselves; may be given several times. None: whole frames.",
+    )
     max_batch_frames: Annotated[int, Field(ge=1, le=64)] = Field(
         8,
         description="Most frames of several live streams that are inferred together, where the times measured at "
@@ -182,6 +188,21 @@ class Settings(BaseModel):
                 raise ValueError(f"{value!r} is not NAME=COUNT with a count of 1 to 256")
         return values
 
+    @field_validator("crop", mode="before")
+    @classmethod
+    def _no_crop_may_be_off(cls, values: object) -> object:
+        return [] if values is False else values
+
+    @field_validator("crop")
+    @classmethod
+    def _crops_are_crops(cls, values: list[str]) -> list[str]:
+        for value in values:
+            try:
+                parse_crop(value.rpartition("=")[2])
+            except InvalidInputError as error:
+                raise ValueError(str(error)) from None
+        return values
+
     @field_validator("cores", mode="before")
     @classmethod
     def _a_core_may_be_a_number(cls, values: object) -> object:
@@ -221,6 +242,12 @@ class Settings(BaseModel):
         if threads is None:
             threads = str(default_threads(usable_cores(), models) if self.threads == "auto" else self.threads)
         return Placement(int(threads), cores_of(self.cores, name))
+
+    def crop_of(self, name: str) -> Crop | None:
+        """Return the window of a model's streams that ask for none themselves."""
+        by_name = {entry.rpartition("=")[0]: entry.rpartition("=")[2] for entry in self.crop}
+        text = by_name.get(name, by_name.get(""))
+        return None if text is None else parse_crop(text)
 
     @property
     def listen_address(self) -> HostPort:

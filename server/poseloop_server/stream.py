@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from poseloop.clock import now_ns
+from poseloop.crop import Crop
 from poseloop.types import Counters, PixelFormat, Policy
 
 from poseloop_server.frames import IncomingFrame
@@ -29,6 +30,7 @@ class StreamIdentity:
     peer: str
     priority: int = 0  # higher ones are served first
     max_fps: float = 0.0  # by capture time; 0: no limit
+    crop: Crop | None = None  # follows one animal; None: the model sees whole frames
 
 
 @dataclass(frozen=True, slots=True)

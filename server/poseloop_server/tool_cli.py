@@ -57,6 +57,10 @@ def track(
     provider: ProviderOption = ProviderName.CPU,
     provider_options: OptionsOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the model. Without: all cores.")] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Window that follows the one animal, such as 256x256."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that are there already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,6 +69,9 @@ def track(
     The same model code runs as in the server, and no frame is left out. DeepLabCut, SLEAP, movement and pandas read
     the tables. Ctrl-C stops early and keeps what is done.
     """
+    from poseloop.crop import parse_crop
+
+    from poseloop_server.following import require_croppable
     from poseloop_server.model import PoseModel
     from poseloop_server.provider_options import options_of_flag
     from poseloop_server.track import TrackOutputs, open_video, track_video
@@ -72,6 +79,7 @@ def track(
     tables = list(output or [Path(f"{video.stem}_{model.stem}.csv")])
     if h5 and not any(table.suffix == ".h5" for table in tables):
         tables.append(tables[0].with_suffix(".h5"))
+    window = None if crop is None else parse_crop(crop)
     outputs = TrackOutputs(tables, annotated)
     outputs.check(overwrite=force)
     source = open_video(video)
@@ -80,10 +88,17 @@ def track(
     with console.status("Loading the model …"):
         options = options_of_flag(provider, provider_options)
         loaded = PoseModel(model, provider=provider, options=options, threads=threads or os.cpu_count() or 1)
+    if window is not None:
+        require_croppable(loaded)
     with _stopped_by_ctrl_c() as stop, _progress(console) as progress:
         bar = progress.add_task(video.name, total=source.frames or None)
         result = track_video(
-            source, loaded, outputs, on_frame=lambda done: progress.update(bar, completed=done), stop=stop.is_set
+            source,
+            loaded,
+            outputs,
+            crop=window,
+            on_frame=lambda done: progress.update(bar, completed=done),
+            stop=stop.is_set,
         )
     if as_json:
         typer.echo(json.dumps({**asdict(result), "outputs": [str(path) for path in outputs.all]}))

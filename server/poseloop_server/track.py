@@ -19,12 +19,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
+from poseloop.crop import Crop
 from poseloop.errors import InvalidInputError
 from poseloop.images import to_model_color
 from poseloop.sources import VideoSource
 from poseloop.types import Frame
 
 from poseloop_server.clip import Clip
+from poseloop_server.following import Following, Pixels
 from poseloop_server.model import PoseModel
 from poseloop_server.overlay import Overlay
 from poseloop_server.tables import TableWriter, open_table, partial_of, require_format
@@ -170,6 +172,7 @@ def track_video(
     model: PoseModel,
     outputs: TrackOutputs,
     *,
+    crop: Crop | None = None,
     on_frame: Callable[[int], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrackResult:
@@ -180,6 +183,7 @@ def track_video(
         model: as the server runs it.
         outputs: written whole, even where the run is stopped; where it fails, files of these names stay as they were.
             Checked before with `TrackOutputs.check`.
+        crop: the window that follows the one animal; None: the model sees whole frames.
         on_frame: called with the number of frames done, after each.
         stop: asked before each frame; once it says yes, the run ends with what it has.
 
@@ -190,6 +194,7 @@ def track_video(
     started_ns = now_ns()
     times_ms: list[float] = []
     interrupted = False
+    following = None if crop is None else Following(crop, model.spec.color)
     frames = decoded_ahead(video)
     first = next(frames)  # before any file is made, for this is where a broken video shows
     with ExitStack() as open_files:
@@ -206,8 +211,12 @@ def track_video(
                 interrupted = True
                 break
             before_ns = now_ns()
-            image = to_model_color(np.asarray(frame.image), frame.format, model.spec.color)
-            keypoints = model.infer(image[np.newaxis])[0]
+            pixels = Pixels(np.asarray(frame.image), frame.format)
+            if following is not None:
+                keypoints = following.find(pixels, model.infer)
+            else:
+                image = to_model_color(pixels.image, pixels.format, model.spec.color)
+                keypoints = model.infer(image[np.newaxis])[0]
             times_ms.append((now_ns() - before_ns) / 1e6)
             for table in tables:
                 table.add(keypoints)

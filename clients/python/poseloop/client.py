@@ -41,6 +41,7 @@ class TrackOptions(TypedDict, total=False):
     on_reconnect: called with each `Reconnection`, on the sender's thread; they are logged in any case.
     priority: -100 to 100, 0 unless given; of the streams that are ready the server serves the highest first.
     max_fps: poses a second that are enough, live only; what exceeds it is dropped by the server and counted.
+    crop: ``"256x256"``, a window that follows the one animal; ``"off"``: none; unless given, what the server has set.
     """
 
     encoding: Encoding
@@ -50,6 +51,7 @@ class TrackOptions(TypedDict, total=False):
     on_reconnect: Callable[[Reconnection], None]
     priority: int
     max_fps: float | None
+    crop: str | None
 
 
 class SenderOptions(TrackOptions, total=False):
@@ -107,6 +109,7 @@ class Server:
             transport=options.get("transport", "auto"),
             priority=options.get("priority", 0),
             max_fps=options.get("max_fps"),
+            crop=options.get("crop"),
         )
         listeners = Listeners(options.get("on_pose"), options.get("on_reconnect"), options.get("on_end"))
         return FrameSender(settings, self.address, listeners)

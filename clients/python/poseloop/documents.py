@@ -30,6 +30,7 @@ def pose_document(pose: Pose) -> dict[str, Any]:
             }
             for instance in pose.keypoints.tolist()
         ],
+        "crop": None if pose.crop is None else asdict(pose.crop),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from poseloop.crop import DEFAULT_CONFIDENCE, Crop, CropView
 from poseloop.types import (
     Counters,
     ModelInfo,
@@ -68,7 +69,30 @@ def pose_from_wire(message: pb.Pose) -> Pose:
         server_id=message.server_id,
         session_id=message.session_id,
         model_sha256=message.model_sha256,
+        crop=crop_view_from_wire(message.crop) if message.HasField("crop") else None,
     )
+
+
+def crop_view_from_wire(message: pb.CropView) -> CropView:
+    """Read where a pose was seen."""
+    return CropView(message.x, message.y, message.width, message.height, message.searched, message.lost)
+
+
+def crop_to_wire(crop: Crop | None) -> pb.Crop:
+    """Write a crop; None is the one without a window, which says that there is to be none."""
+    return pb.Crop() if crop is None else pb.Crop(width=crop.width, height=crop.height, confidence=crop.confidence)
+
+
+def crop_from_wire(message: pb.Crop) -> Crop | None:
+    """Read a crop, or None from one without a window.
+
+    Raises:
+        InvalidInputError: a value is out of its range.
+    """
+    if message.width == message.height == 0:
+        return None
+    # The wire's floats are short: 0.3 comes as 0.30000001.
+    return Crop(message.width, message.height, round(message.confidence, 6) or DEFAULT_CONFIDENCE)
 
 
 def percentiles_from_wire(message: pb.Percentiles) -> Percentiles:
@@ -94,6 +118,7 @@ def stream_info_from_wire(message: pb.StreamInfo) -> StreamInfo:
         session_id=message.session_id,
         priority=message.priority,
         max_fps=message.max_frames_per_second or None,
+        crop=crop_from_wire(message.crop),
     )
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from poseloop import jpeg, local
 from poseloop.addresses import check_stream
 from poseloop.clock import ClockOffset, clock_id, now_ns
+from poseloop.crop import parse_crop
 from poseloop.encoder import Encoder, Encoding
 from poseloop.errors import InvalidInputError, MissingExtraError, ServerUnavailableError
 from poseloop.flow import Flow
 from poseloop.images import guess_format
 from poseloop.link import Link, Listeners
-from poseloop.messages import POLICY_TO_WIRE
+from poseloop.messages import POLICY_TO_WIRE, crop_to_wire
 from poseloop.transport import Transport, unavailable
 from poseloop.types import Counters, Frame, ModelSpec, Policy
 from poseloop.v1 import poseloop_pb2 as pb
@@ -59,6 +60,7 @@ class SenderSettings:
         transport: how frames travel: ``"grpc"``, ``"local"`` (shared memory of this host) or ``"auto"``.
         priority: -100 to 100; of the streams that are ready the server serves the highest first.
         max_fps: poses a second that are enough, live only; None for every frame.
+        crop: the window that follows the one animal in it, as ``WIDTHxHEIGHT``, or ``off``; None: as the server has it.
     """
 
     stream: str
@@ -72,6 +74,7 @@ class SenderSettings:
     transport: Transport = "auto"
     priority: int = 0
     max_fps: float | None = None
+    crop: str | None = None
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
@@ -90,6 +93,8 @@ class SenderSettings:
         if not -100 <= self.priority <= 100:
             raise InvalidInputError(f"a stream's priority must be -100 to 100, not {self.priority}")
         self._check_max_fps()
+        if self.crop is not None:
+            parse_crop(self.crop)
         if self.encoding == "jpeg":
             jpeg.require()
 
@@ -112,6 +117,7 @@ class SenderSettings:
             shared_memory=self.transport != "grpc" and local.is_installed(),
             priority=self.priority,
             max_frames_per_second=self.max_fps or 0.0,
+            crop=None if self.crop is None else crop_to_wire(parse_crop(self.crop)),
         )
 
     def encoder(self) -> Encoder | None:

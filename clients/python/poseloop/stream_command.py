@@ -95,6 +95,13 @@ def stream(
     max_fps: Annotated[
         float | None, typer.Option(help="Poses a second that are enough, live; the server drops and counts the rest.")
     ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Window that follows the one animal, such as 256x256, or off; else the server's.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a camera, a video or the synthetic arena to a server, until it ends or Ctrl-C."""
@@ -106,6 +113,7 @@ def stream(
         on_reconnect=reconnections.append,
         priority=priority,
         max_fps=max_fps,
+        crop=crop,
     )
     with (
         open_source(source, fps=fps, speed=speed, loop=loop) as opened,

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from poseloop.crop import Crop, CropView
 from poseloop.errors import InvalidInputError
 
 MODEL_METADATA_KEY = "poseloop.model"
@@ -149,6 +150,7 @@ class Pose:
     server_id: str
     session_id: int
     model_sha256: str = ""  # of the file that made it: a model may be swapped while its streams run
+    crop: CropView | None = None  # where it was seen, in a stream with a crop
 
     def __getitem__(self, name: str) -> Keypoint:
         """Return the first instance's keypoint of that name."""
@@ -327,6 +329,7 @@ class StreamInfo:
     session_id: int
     priority: int = 0
     max_fps: float | None = None
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,18 @@ from typing import Any
 import grpc
 from poseloop import local, local_frames
 from poseloop.clock import clock_id, now_ns
+from poseloop.crop import Crop
+from poseloop.errors import InvalidInputError
 from poseloop.messages import POLICY_FROM_WIRE
 from poseloop.types import Policy
 from poseloop.v1 import poseloop_pb2 as pb
 
 from poseloop_server import replies
 from poseloop_server.events import Events
+from poseloop_server.following import require_croppable
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.ingest.local_frames import LocalFrames
-from poseloop_server.ingest.wire_frames import FrameGate, read_open
+from poseloop_server.ingest.wire_frames import FrameGate, read_crop, read_open
 from poseloop_server.refusal import RefusedError, invalid, unavailable
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
@@ -230,6 +233,7 @@ class GrpcFrames:
         window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         session_id = self._table.next_session_id()
         scheduler = self._registry.find(request.model)
+        crop = self._crop_of(request, scheduler)
         shared = await self._offer_shared_memory(request, scheduler, session_id, window)
         try:
             # From here on nothing waits: the name stays free until it is taken.
@@ -249,6 +253,7 @@ class GrpcFrames:
             peer=context.peer(),
             priority=request.priority,
             max_fps=request.max_frames_per_second,
+            crop=crop,
         )
         outbox = _Outbox(context)
         stream = Stream(identity, make_mailbox(policy, window), asyncio.get_running_loop(), outbox.put)
@@ -260,6 +265,16 @@ class GrpcFrames:
         model = scheduler.model
         gate = FrameGate(self._settings.max_frame_pixels, model.fixed_width, model.fixed_height)
         return _Session(stream, scheduler, outbox, gate, shared)
+
+    def _crop_of(self, request: pb.OpenStream, scheduler: Scheduler) -> Crop | None:
+        """Return the window that follows the stream's animal, if one does."""
+        crop = read_crop(request, self._settings.crop_of(scheduler.model.name))
+        if crop is not None:
+            try:
+                require_croppable(scheduler.model)
+            except InvalidInputError as error:
+                raise invalid("crop", str(error)) from None
+        return crop
 
     async def _offer_shared_memory(
         self, request: pb.OpenStream, scheduler: Scheduler, session_id: int, window: int

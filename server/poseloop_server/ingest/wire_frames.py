@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 from google.protobuf.message import DecodeError
-from poseloop.messages import FORMAT_FROM_WIRE
+from poseloop.crop import Crop
+from poseloop.errors import InvalidInputError
+from poseloop.messages import FORMAT_FROM_WIRE, crop_from_wire
 from poseloop.types import PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 
@@ -91,6 +93,20 @@ def read_open(data: bytes) -> pb.OpenStream:
         raise invalid("policy", f"{request.policy} is no DeliveryPolicy; use LIVE or LOSSLESS.")
     _check_turns(request)
     return request
+
+
+def read_crop(request: pb.OpenStream, default: Crop | None) -> Crop | None:
+    """Return the crop that a stream asks for, the default where it says nothing.
+
+    Raises:
+        RefusedError: it is out of its range.
+    """
+    if not request.HasField("crop"):
+        return default
+    try:
+        return crop_from_wire(request.crop)
+    except InvalidInputError as error:
+        raise invalid("crop", str(error)) from None
 
 
 def _check_turns(request: pb.OpenStream) -> None:

@@ -57,6 +57,17 @@ class CountersDocument(_Document):
     dropped_rate: Count
 
 
+class CropDocument(_Document):
+    """The part of the frame that a pose was seen in, in pixels of the frame."""
+
+    x: Count = Field(description="column of its top-left pixel")
+    y: Count = Field(description="row of its top-left pixel")
+    width: Count
+    height: Count
+    searched: bool = Field(description="the animal was not in the window, or there was none: the frame was searched")
+    lost: bool = Field(description="too few keypoints are seen: the next frame is searched")
+
+
 class PoseDocument(_Document):
     """What a model saw in one frame; topic pose/<stream>."""
 
@@ -72,6 +83,7 @@ class PoseDocument(_Document):
     stamps: StampsDocument
     counters: CountersDocument
     instances: list[dict[str, KeypointDocument]] = Field(description="one entry an animal: keypoints by name")
+    crop: CropDocument | None = Field(description="where it was seen, in a stream with a crop; otherwise null")
 
 
 class EventDocument(_Document):
@@ -166,6 +178,7 @@ def _pose(pose: Pose) -> PoseDocument:
             }
             for instance in pose.keypoints
         ],
+        crop=None if pose.crop is None else CropDocument(**asdict(pose.crop)),
     )
 
 

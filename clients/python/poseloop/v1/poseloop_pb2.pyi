@@ -38,7 +38,7 @@ class FrameMessage(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenStream, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class OpenStream(_message.Message):
-    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id", "shared_memory", "priority", "max_frames_per_second")
+    __slots__ = ("stream", "model", "policy", "return_poses", "clock_id", "shared_memory", "priority", "max_frames_per_second", "crop")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class OpenStream(_message.Message):
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
     stream: str
     model: str
     policy: DeliveryPolicy
@@ -55,7 +56,18 @@ class OpenStream(_message.Message):
     shared_memory: bool
     priority: int
     max_frames_per_second: float
-    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ..., shared_memory: bool = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ...) -> None: ...
+    crop: Crop
+    def __init__(self, stream: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., return_poses: bool = ..., clock_id: _Optional[str] = ..., shared_memory: bool = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ...) -> None: ...
+
+class Crop(_message.Message):
+    __slots__ = ("width", "height", "confidence")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    confidence: float
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("sequence", "captured_client_ns", "sent_client_ns", "width", "height", "format", "data", "client", "clock_offset_ns", "clock_uncertainty_ns")
@@ -174,7 +186,7 @@ class Stamps(_message.Message):
     def __init__(self, captured_ns: _Optional[int] = ..., received_ns: _Optional[int] = ..., inference_started_ns: _Optional[int] = ..., inference_ended_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., captured_client_ns: _Optional[int] = ..., clock_uncertainty_ns: _Optional[int] = ...) -> None: ...
 
 class Pose(_message.Message):
-    __slots__ = ("stream", "sequence", "stamps", "keypoints", "instances", "keypoint_names", "model", "server_id", "session_id", "counters", "width", "height", "model_sha256")
+    __slots__ = ("stream", "sequence", "stamps", "keypoints", "instances", "keypoint_names", "model", "server_id", "session_id", "counters", "width", "height", "model_sha256", "crop")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STAMPS_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +200,7 @@ class Pose(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
     stream: str
     sequence: int
     stamps: Stamps
@@ -201,7 +214,24 @@ class Pose(_message.Message):
     width: int
     height: int
     model_sha256: str
-    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., stamps: _Optional[_Union[Stamps, _Mapping]] = ..., keypoints: _Optional[_Iterable[float]] = ..., instances: _Optional[int] = ..., keypoint_names: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., model_sha256: _Optional[str] = ...) -> None: ...
+    crop: CropView
+    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., stamps: _Optional[_Union[Stamps, _Mapping]] = ..., keypoints: _Optional[_Iterable[float]] = ..., instances: _Optional[int] = ..., keypoint_names: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., model_sha256: _Optional[str] = ..., crop: _Optional[_Union[CropView, _Mapping]] = ...) -> None: ...
+
+class CropView(_message.Message):
+    __slots__ = ("x", "y", "width", "height", "searched", "lost")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    x: int
+    y: int
+    width: int
+    height: int
+    searched: bool
+    lost: bool
+    def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., searched: bool = ..., lost: bool = ...) -> None: ...
 
 class StreamEvent(_message.Message):
     __slots__ = ("stream", "kind", "time_ns", "message", "server_id", "session_id", "counters")
@@ -352,7 +382,7 @@ class Percentiles(_message.Message):
     def __init__(self, p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., max_ms: _Optional[float] = ...) -> None: ...
 
 class StreamInfo(_message.Message):
-    __slots__ = ("name", "model", "policy", "format", "width", "height", "counters", "frames_per_second", "age", "wait", "inference", "peer", "session_id", "opened_ns", "priority", "max_frames_per_second")
+    __slots__ = ("name", "model", "policy", "format", "width", "height", "counters", "frames_per_second", "age", "wait", "inference", "peer", "session_id", "opened_ns", "priority", "max_frames_per_second", "crop")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
@@ -369,6 +399,7 @@ class StreamInfo(_message.Message):
     OPENED_NS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     policy: DeliveryPolicy
@@ -385,7 +416,8 @@ class StreamInfo(_message.Message):
     opened_ns: int
     priority: int
     max_frames_per_second: float
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., format: _Optional[_Union[PixelFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., frames_per_second: _Optional[float] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., wait: _Optional[_Union[Percentiles, _Mapping]] = ..., inference: _Optional[_Union[Percentiles, _Mapping]] = ..., peer: _Optional[str] = ..., session_id: _Optional[int] = ..., opened_ns: _Optional[int] = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ...) -> None: ...
+    crop: Crop
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., policy: _Optional[_Union[DeliveryPolicy, str]] = ..., format: _Optional[_Union[PixelFormat, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., frames_per_second: _Optional[float] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., wait: _Optional[_Union[Percentiles, _Mapping]] = ..., inference: _Optional[_Union[Percentiles, _Mapping]] = ..., peer: _Optional[str] = ..., session_id: _Optional[int] = ..., opened_ns: _Optional[int] = ..., priority: _Optional[int] = ..., max_frames_per_second: _Optional[float] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ...) -> None: ...
 
 class ListStreamsRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,112 @@
+"""Dynamic crop on images: what a `Follower` wants to see is cut out of the frame and given to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from poseloop.crop import Crop, CropView
+from poseloop.errors import InvalidInputError
+from poseloop.images import Color, to_model_color
+from poseloop.types import PixelFormat
+
+from poseloop_server.window import Follower, View
+
+if TYPE_CHECKING:
+    from poseloop_server.model import PoseModel
+
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A whole frame, not yet of the model's colour.
+
+    Attributes:
+        image: uint8 ``(height, width)`` or ``(height, width, channels)``.
+        format: GRAY8, RGB8 or BGR8.
+    """
+
+    image: NDArray[np.uint8]
+    format: PixelFormat
+
+    def part(self, view: View, color: Color) -> NDArray[np.uint8]:
+        """Return what a view shows, C-contiguous ``(height, width, channels)`` of a model's colour."""
+        image = self.image[view.y : view.y + view.height, view.x : view.x + view.width]
+        if view.is_reduced:
+            import cv2
+
+            size = (view.image_width, view.image_height)
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return np.ascontiguousarray(to_model_color(image, self.format, color))
+
+
+class Following:
+    """Finds one animal in the frames of one stream; frames have to come in their order.
+
+    Args:
+        crop: the window.
+        color: of the model.
+    """
+
+    def __init__(self, crop: Crop, color: Color) -> None:
+        self._follower = Follower(crop)
+        self._color = color
+        self._pixels: Pixels | None = None
+
+    def next_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """Return the size of what the model sees first of a frame of this size; None where that is a search."""
+        return self._follower.next_size(width, height)
+
+    def follows_in(self, width: int, height: int) -> tuple[int, int] | None:
+        """Return the size of the frames in which the next look is one of this many pixels; None where it is not."""
+        return self._follower.follows_in(width, height)
+
+    def reset(self) -> None:
+        """Forget where the animal was."""
+        self._follower.reset()
+
+    def begin(self, pixels: Pixels) -> NDArray[np.uint8]:
+        """Return what the model has to see first in the next frame, ``(height, width, channels)``."""
+        self._pixels = pixels
+        height, width = pixels.image.shape[:2]
+        return pixels.part(self._follower.begin(width, height), self._color)
+
+    def finish(self, keypoints: NDArray[np.float32], infer: Infer) -> tuple[NDArray[np.float32], CropView]:
+        """Look at the frame until it is done with; return its pose ``(1, keypoints, 3)`` and where it was seen.
+
+        Args:
+            keypoints: what the model saw in what `begin` returned, ``(1, keypoints, 3)``.
+            infer: the model, of a batch of one; what it raises is raised.
+        """
+        pixels, self._pixels = self._pixels, None
+        assert pixels is not None, "a frame is begun before it is finished"
+        while (view := self._follower.see(keypoints)) is not None:
+            keypoints = infer(pixels.part(view, self._color)[np.newaxis])[0]
+        return self._follower.keypoints, self._follower.view
+
+    def find(self, pixels: Pixels, infer: Infer) -> NDArray[np.float32]:
+        """Return the pose of the next frame, ``(1, keypoints, 3)``."""
+        first = self.begin(pixels)
+        return self.finish(infer(first[np.newaxis])[0], infer)[0]
+
+
+def require_croppable(model: PoseModel) -> None:
+    """Check that a model can follow one animal in windows of any size.
+
+    Raises:
+        InvalidInputError: it finds several animals, or takes one size of frame only.
+    """
+    if model.spec.max_animals != 1:
+        raise InvalidInputError(
+            f"a crop follows one animal, and the model {model.name!r} finds up to {model.spec.max_animals}; leave the "
+            "crop out."
+        )
+    if model.fixed_width is not None or model.fixed_height is not None:
+        raise InvalidInputError(
+            f"a crop shows a model windows of its own size, and the model {model.name!r} only takes frames of "
+            f"{model.fixed_width or 'any'}x{model.fixed_height or 'any'}; leave the crop out."
+        )
