@@ -2,6 +2,7 @@
 
     python scripts/accept.py accuracy          train on openfield within 15 minutes, then the error on held-out frames
     python scripts/accept.py int8              that model in INT8: how much faster, and how much worse
+    python scripts/accept.py crop              a window that follows a small animal, beside the whole frame
     python scripts/accept.py served            serve that model and follow a whole video, lossless and live
     python scripts/accept.py latency           what serving adds to bare inference
     python scripts/accept.py latency-local     the same by the local transport, RGB frames at 100 fps
@@ -12,8 +13,9 @@
     python scripts/accept.py soak              twenty minutes of steady load
     python scripts/accept.py all               one after the other
 
-Prints a table and writes the figures as JSON; the exit status is 1 where one misses its limit. The first three need the
-recordings, looked for in $POSELOOP_TEST_DATA or ../shared/data. Nothing else should run on the machine meanwhile.
+Prints a table and writes the figures as JSON; the exit status is 1 where one misses its limit. `accuracy`, `int8` and
+`served` need the recordings, looked for in $POSELOOP_TEST_DATA or ../shared/data. Nothing else should run on the
+machine meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from acceptance import latency, precision, recordings
+from acceptance import crop, latency, precision, recordings
 from acceptance.figures import Figure, Places, report, write
 from rich.console import Console
 
@@ -32,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS: dict[str, Callable[[Places], list[Figure]]] = {
     "accuracy": recordings.accuracy,
     "int8": precision.int8,
+    "crop": crop.crop,
     "served": recordings.served,
     "latency": latency.latency,
     "latency-local": latency.latency_local,

@@ -44,7 +44,7 @@ def missed(figures: list[Any]) -> set[str]:
 
 def test_every_part_is_offered() -> None:
     done = subprocess.run([sys.executable, SCRIPTS / "accept.py", "--help"], capture_output=True, text=True, check=True)
-    for part in ("int8", "latency-local", "latency-grpc-rgb", "overload", "sixteen", "peer", "soak"):
+    for part in ("int8", "crop", "latency-local", "latency-grpc-rgb", "overload", "sixteen", "peer", "soak"):
         assert done.stdout.count(part) >= 2, "named in the usage and described"
 
 

@@ -188,11 +188,6 @@ class Settings(BaseModel):
                 raise ValueError(f"{value!r} is not NAME=COUNT with a count of 1 to 256")
         return values
 
-    @field_validator("crop", mode="before")
-    @classmethod
-    def _no_crop_may_be_off(cls, values: object) -> object:
-        return [] if values is False else values
-
     @field_validator("crop")
     @classmethod
     def _crops_are_crops(cls, values: list[str]) -> list[str]:
@@ -203,9 +198,11 @@ class Settings(BaseModel):
                 raise ValueError(str(error)) from None
         return values
 
-    @field_validator("cores", mode="before")
+    @field_validator("cores", "crop", mode="before")
     @classmethod
-    def _a_core_may_be_a_number(cls, values: object) -> object:
+    def _one_may_be_a_number_or_off(cls, values: object) -> object:
+        if values is False:
+            return []
         if isinstance(values, int):
             return [str(values)]
         return [str(one) if isinstance(one, int) else one for one in values] if isinstance(values, list) else values

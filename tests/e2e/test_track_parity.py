@@ -9,6 +9,7 @@ import pandas as pd
 import poseloop
 import pytest
 from poseloop.arena import Arena, ArenaSettings
+from poseloop.crop import Crop
 from poseloop_server.model import PoseModel
 from poseloop_server.processes import Children
 from poseloop_server.track import TrackOutputs, open_video, track_video
@@ -31,21 +32,23 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("crop", [None, "96x80"])
 @pytest.mark.parametrize("color", ["gray", "rgb"])
 def test_a_lossless_stream_gives_the_numbers_of_track(
-    tmp_path: Path, recording: Path, color: Literal["gray", "rgb"]
+    tmp_path: Path, recording: Path, color: Literal["gray", "rgb"], crop: str | None
 ) -> None:
     file = tmp_path / "spot.onnx"
     write_spot_model(file, ("spot", "beside"), color)
     table = tmp_path / "poses.h5"
-    track_video(open_video(recording), PoseModel(file), TrackOutputs([table]))
+    window = None if crop is None else Crop.parse(crop)
+    track_video(open_video(recording), PoseModel(file), TrackOutputs([table]), crop=window)
     tracked = pd.read_hdf(table).to_numpy().reshape(40, 1, 2, 3)
     with Children() as children:
         address = children.server_address(children.start_server("--model", str(file)))
         with (
             poseloop.connect(address.grpc) as server,
             poseloop.open_source(str(recording), speed="max") as source,
-            server.track(source, stream="cam0", policy="lossless") as poses,
+            server.track(source, stream="cam0", policy="lossless", crop=crop) as poses,
         ):
             served = list(islice(poses, 40))
     assert [pose.sequence for pose in served] == list(range(40))

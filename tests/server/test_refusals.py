@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 
 import grpc
@@ -35,6 +36,14 @@ REFUSED_OPENINGS = {
         opening("cam1", policy=pb.DELIVERY_POLICY_LOSSLESS, max_frames_per_second=5.0),
         Code.INVALID_ARGUMENT,
         "max_frames_per_second",
+    ),
+    "narrow crop": (opening("cam1", crop=pb.Crop(width=20, height=64)), Code.INVALID_ARGUMENT, "crop"),
+    "vast crop": (opening("cam1", crop=pb.Crop(width=2**31, height=64)), Code.INVALID_ARGUMENT, "crop"),
+    "sure crop": (opening("cam1", crop=pb.Crop(width=64, height=64, confidence=1.5)), Code.INVALID_ARGUMENT, "crop"),
+    "odd crop": (
+        opening("cam1", crop=pb.Crop(width=64, height=64, confidence=math.nan)),
+        Code.INVALID_ARGUMENT,
+        "crop",
     ),
     "frame first": (frame(0, IMAGE), Code.INVALID_ARGUMENT, "open"),
     "empty": (pb.FrameMessage(), Code.INVALID_ARGUMENT, "message"),

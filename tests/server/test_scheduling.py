@@ -11,6 +11,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 from poseloop.clock import now_ns
+from poseloop.crop import Crop
 from poseloop.types import PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server.batching import BatchPlan, plan
@@ -64,8 +65,8 @@ class Rig:
         self.scheduler.stop()
         self.loop.close()
 
-    def open(self, name: str, priority: int = 0, policy: Policy = Policy.LIVE) -> None:
-        identity = StreamIdentity(name, len(self.streams), "spot", policy, False, "test", priority)
+    def open(self, name: str, priority: int = 0, policy: Policy = Policy.LIVE, crop: Crop | None = None) -> None:
+        identity = StreamIdentity(name, len(self.streams), "spot", policy, False, "test", priority, crop=crop)
         self.streams[name] = Stream(identity, make_mailbox(policy, 100), self.loop, lambda _: None)
         self.scheduler.add(self.streams[name])
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from poseloop.cli import app, load_commands
+from poseloop.crop import Crop
 from poseloop.errors import InvalidInputError
 from poseloop_server.placement import Placement
 from poseloop_server.settings import HostPort, Settings, load_settings
@@ -37,6 +38,9 @@ def test_models_are_a_list_wherever_they_come_from(tmp_path: Path) -> None:
         ("cores: x", "write them as"),
         ("cores: 3-1", "above"),
         ("cores: [mouse=]", "write them as"),
+        ("crop: 256", "give WIDTHxHEIGHT"),
+        ("crop: [mouse=8x256]", "32 to 16384"),
+        ("crop: 256x256@2", "between 0 and 1"),
         ("model_threads: [mouse]", "NAME=COUNT"),
         ("model_threads: mouse=0", "NAME=COUNT"),
         ("max_batch_frames: 0", r"max_batch_frames \(from"),
@@ -50,6 +54,20 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, said: str) -
     file.write_text(content)
     with pytest.raises(InvalidInputError, match=said):
         load_settings(file, {}, {})
+
+
+def test_crops_are_each_models_own_or_everyones(tmp_path: Path) -> None:
+    file = tmp_path / "poseloop.yaml"
+    file.write_text("crop: [256x192, mouse=128x128@0.4, fly=off]\n")
+    settings = load_settings(file, {}, {})
+    assert settings.crop_of("rat") == Crop(256, 192)
+    assert settings.crop_of("mouse") == Crop(128, 128, 0.4)
+    assert settings.crop_of("fly") is None
+    for text in ("crop: off", "crop: []", ""):
+        file.write_text(text)
+        assert load_settings(file, {}, {}).crop_of("rat") is None
+    assert load_settings(None, {}, {"POSELOOP_CROP": "mouse=64x64"}).crop_of("rat") is None
+    assert load_settings(None, {"crop": ["64x64"]}, {}).crop_of("rat") == Crop(64, 64)
 
 
 def test_threads_and_cores_are_each_models_own_or_everyones(tmp_path: Path) -> None:

@@ -233,13 +233,13 @@ class GrpcFrames:
         window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         session_id = self._table.next_session_id()
         scheduler = self._registry.find(request.model)
-        crop = self._crop_of(request, scheduler)
         shared = await self._offer_shared_memory(request, scheduler, session_id, window)
         try:
             # From here on nothing waits: the name stays free until it is taken.
             if self._registry.find(request.model) is not scheduler:
                 raise unavailable("the model was unloaded at this moment; connect again.")
             self._table.require_free(request.stream)
+            crop = self._crop_of(request, scheduler)
         except RefusedError:
             if shared is not None:
                 await asyncio.to_thread(shared.close)

@@ -106,7 +106,7 @@ def read_crop(request: pb.OpenStream, default: Crop | None) -> Crop | None:
     try:
         return crop_from_wire(request.crop)
     except InvalidInputError as error:
-        raise invalid("crop", str(error)) from None
+        raise invalid("crop", f"{error}.") from None
 
 
 def _check_turns(request: pb.OpenStream) -> None:
