@@ -26,7 +26,7 @@ def crop(_places: Places) -> list[Figure]:
     """Compare times and errors of the two with the bundled model on one core, frame by frame in turns."""
     arena = Arena(ArenaSettings(width=SIDE, height=SIDE, animal_size=ANIMAL_SIZE, seed=90_001))
     model = PoseModel(arena_model_path(), threads=1)
-    following = Following(CROP, "gray")
+    following = Following(CROP, model.spec)
     looks = [0]
 
     def infer(images: np.ndarray) -> np.ndarray:

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from poseloop.crop import Crop, CropView
 from poseloop.errors import InvalidInputError
 from poseloop.images import Color, to_model_color
-from poseloop.types import PixelFormat
+from poseloop.types import ModelSpec, PixelFormat
 
 from poseloop_server.window import Follower, View
 
 if TYPE_CHECKING:
     from poseloop_server.model import PoseModel
+
+# From which on a keypoint counts as seen: more likely right than not; where confidence is not calibrated, far above
+# what networks say of frames without the animal (docs/crop.md).
+CALIBRATED, UNCALIBRATED = 0.5, 0.3
 
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -49,13 +53,19 @@ class Following:
 
     Args:
         crop: the window.
-        color: of the model.
+        spec: of the model.
     """
 
-    def __init__(self, crop: Crop, color: Color) -> None:
-        self._follower = Follower(crop)
-        self._color = color
+    def __init__(self, crop: Crop, spec: ModelSpec) -> None:
         self._pixels: Pixels | None = None
+        self._crop = crop
+        self.use(spec)
+
+    def use(self, spec: ModelSpec) -> None:
+        """Go on with this model, or this version of it, which has to find the animal first."""
+        usual = UNCALIBRATED if spec.confidence is None else CALIBRATED
+        self._follower = Follower(self._crop, usual if self._crop.confidence is None else self._crop.confidence)
+        self._color: Color = spec.color
 
     def next_size(self, width: int, height: int) -> tuple[int, int] | None:
         """Return the size of what the model sees first of a frame of this size; None where that is a search."""
@@ -64,10 +74,6 @@ class Following:
     def follows_in(self, width: int, height: int) -> tuple[int, int] | None:
         """Return the size of the frames in which the next look is one of this many pixels; None where it is not."""
         return self._follower.follows_in(width, height)
-
-    def reset(self) -> None:
-        """Forget where the animal was."""
-        self._follower.reset()
 
     def begin(self, pixels: Pixels) -> NDArray[np.uint8]:
         """Return what the model has to see first in the next frame, ``(height, width, channels)``."""

@@ -18,7 +18,7 @@ from poseloop.clock import now_ns
 from poseloop.crop import CropView
 from poseloop.errors import PoseloopError
 from poseloop.images import Color
-from poseloop.types import Policy
+from poseloop.types import ModelSpec, Policy
 
 from poseloop_server import replies
 from poseloop_server.doorbell import Doorbell
@@ -61,11 +61,11 @@ class FrameSource(Protocol):
 class _Member:
     """A stream as its model's thread sees it."""
 
-    def __init__(self, stream: Stream, writer: PoseWriter, color: Color) -> None:
+    def __init__(self, stream: Stream, writer: PoseWriter, spec: ModelSpec) -> None:
         self.stream = stream
         self.writer = writer
         crop = stream.identity.crop
-        self.following = None if crop is None else Following(crop, color)
+        self.following = None if crop is None else Following(crop, spec)
         self.topic = pose_topic(stream.identity.name).encode()
         self.priority = stream.identity.priority
         # Only live frames are batched: a lossless stream is in no hurry.
@@ -156,9 +156,7 @@ class Scheduler:
 
     def add(self, stream: Stream) -> None:
         """Serve a stream from now on."""
-        self._members[stream.identity.session_id] = _Member(
-            stream, self._writer(stream, self.model), self.model.spec.color
-        )
+        self._members[stream.identity.session_id] = _Member(stream, self._writer(stream, self.model), self.model.spec)
 
     def fetch(self, stream: Stream, source: FrameSource) -> None:
         """Let the thread fetch a stream's frames until the source is over; the bell has to be there."""
@@ -402,7 +400,7 @@ class Scheduler:
             member.writer = self._writer(member.stream, after)
             member.stream.failing = False
             if member.following is not None:
-                member.following.reset()
+                member.following.use(after.spec)
             self._events.swapped(
                 member.stream, f"model {after.name}: {after.sha256[:12]} has taken over from {before.sha256[:12]}"
             )

@@ -194,7 +194,7 @@ def track_video(
     started_ns = now_ns()
     times_ms: list[float] = []
     interrupted = False
-    following = None if crop is None else Following(crop, model.spec.color)
+    following = None if crop is None else Following(crop, model.spec)
     frames = decoded_ahead(video)
     first = next(frames)  # before any file is made, for this is where a broken video shows
     with ExitStack() as open_files:

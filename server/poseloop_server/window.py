@@ -83,7 +83,8 @@ class Follower:
     """Follows the animal of one stream, frame by frame.
 
     Attributes:
-        crop: the window's size, and what counts as seen.
+        crop: the window's size.
+        confidence: of a keypoint, from which on it counts as seen.
         keypoints: the pose of the latest frame, in its pixels.
         view: where it was seen.
     """
@@ -91,8 +92,9 @@ class Follower:
     keypoints: Keypoints
     view: CropView
 
-    def __init__(self, crop: Crop) -> None:
+    def __init__(self, crop: Crop, confidence: float) -> None:
         self.crop = crop
+        self.confidence = confidence
         self._frame = (0, 0)
         self._window: View | None = None
         self._step = _Step.SEARCH
@@ -162,7 +164,7 @@ class Follower:
         # It rests while the animal does: a window that moved with it would let its keypoints tremble.
         self._tile, centred, view = 0, self._about(best), best.view
         same = (centred.width, centred.height) == (view.width, view.height)
-        self._window = view if same and not any(_apart(centred, view)) else centred
+        self._window = view if same and not any(self._apart(centred, view)) else centred
 
     def _look(self, step: _Step, view: View) -> View:
         self._step, self._looking = step, view
@@ -182,7 +184,7 @@ class Follower:
         points = placed[0, :, :2].astype(np.float64)
         finite = np.isfinite(points).all(axis=1)
         confidence = np.where(finite, placed[0, :, 2].astype(np.float64), 0.0)
-        seen = int(np.count_nonzero(confidence >= self.crop.confidence))
+        seen = int(np.count_nonzero(confidence >= self.confidence))
         found = seen > 0 and seen >= SEEN * len(confidence)
         return _Sight(view, placed, points[finite], confidence[finite], seen, found)
 
@@ -207,9 +209,15 @@ class Follower:
         x, y = (telling.min(axis=0) + telling.max(axis=0)) / 2
         return self._window_at(float(x), float(y))
 
+    def _apart(self, new: View, old: View) -> tuple[bool, bool]:
+        """Whether it is worth moving a window, across and down: far enough, or to the border, where margins end."""
+        across = new.x in (0, self._frame[0] - new.width) and new.x != old.x
+        down = new.y in (0, self._frame[1] - new.height) and new.y != old.y
+        return across or abs(new.x - old.x) > NEAR * new.width, down or abs(new.y - old.y) > NEAR * new.height
+
     def _may_be_cut(self, sight: _Sight, centred: View) -> bool:
         """Whether a window about the animal would show more of it, or what is near a side of this view better."""
-        apart, view = _apart(centred, sight.view), sight.view
+        apart, view = self._apart(centred, sight.view), sight.view
         if any(apart) and sight.seen < (sight.keypoints.shape[1] if self._seen is None else self._seen):
             return True
         low, high = sight.points.min(axis=0), sight.points.max(axis=0)
@@ -238,11 +246,6 @@ class Follower:
             )
         ]
         return self._window_at(*place)
-
-
-def _apart(one: View, other: View) -> tuple[bool, bool]:
-    """Whether a window is so far from another, across and down, that it is worth moving there."""
-    return abs(one.x - other.x) > NEAR * one.width, abs(one.y - other.y) > NEAR * one.height
 
 
 def _span(centre: float, side: int, whole: int) -> tuple[int, int]:

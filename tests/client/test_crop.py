@@ -10,7 +10,7 @@ from poseloop.sender import SenderSettings
 from poseloop.v1 import poseloop_pb2 as pb
 
 sides = st.integers(SHORTEST, LONGEST)
-crops = st.builds(Crop, sides, sides, st.integers(1, 99).map(lambda percent: percent / 100))
+crops = st.builds(Crop, sides, sides, st.none() | st.integers(1, 99).map(lambda percent: percent / 100))
 
 
 @given(crops)

@@ -143,7 +143,7 @@ def test_a_pose_has_the_frames_coordinates_and_says_where_it_was_seen(serve: Ser
                 assert part.y <= y < part.y + 40
             listed = await rpc.StreamServiceStub(channel).ListStreams(pb.ListStreamsRequest())
             (info,) = listed.streams
-            assert (info.crop.width, info.crop.height, round(info.crop.confidence, 3)) == (48, 40, 0.3)
+            assert (info.crop.width, info.crop.height, info.crop.confidence) == (48, 40, 0)
             await call.finish()
 
     asyncio.run(run())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from poseloop.crop import Crop
 from poseloop.errors import InvalidInputError
-from poseloop.types import PixelFormat
+from poseloop.types import ConfidenceSpec, PixelFormat
 from poseloop_server.following import Following, Pixels, require_croppable
 from poseloop_server.model import PoseModel
 from poseloop_server.window import View
@@ -50,7 +50,8 @@ def test_a_search_averages_the_whole_frame(pixels, color, channels) -> None:
 
 
 def test_a_spot_is_followed_in_pixels_of_the_frame(spot_model: Path) -> None:
-    following, model = Following(Crop(64, 64), "gray"), PoseModel(spot_model)
+    model = PoseModel(spot_model)
+    following = Following(Crop(64, 64), model.spec)
     looks = []
 
     def infer(images: np.ndarray) -> np.ndarray:
@@ -65,6 +66,31 @@ def test_a_spot_is_followed_in_pixels_of_the_frame(spot_model: Path) -> None:
         assert found[0, 0].tolist() == pytest.approx([x, y, 250 / 255])
     assert looks[0] == (111, 148), "the frame with the pixels of four windows"
     assert (240, 320) not in looks
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "asked", "brightness", "lost"),
+    [
+        (False, None, 0.35, False),
+        (False, None, 0.25, True),
+        (True, None, 0.45, True),
+        (True, None, 0.55, False),
+        (True, 0.4, 0.45, False),
+        (False, 0.4, 0.35, True),
+    ],
+)
+def test_what_counts_as_seen_depends_on_what_the_models_confidence_means_unless_it_is_told(
+    spot_model: Path, calibrated: bool, asked: float | None, brightness: float, lost: bool
+) -> None:
+    model = PoseModel(spot_model)
+    meaning = ConfidenceSpec(radius_px=3, scale=1, offset=0, frames=1, keypoints=2, views=1) if calibrated else None
+    other = model.spec.model_copy(update={"confidence": None if calibrated else meaning})
+    following = Following(Crop(64, 64, asked), other)
+    following.use(model.spec.model_copy(update={"confidence": meaning}))  # as after a swap
+    image = np.full((120, 160), 5, np.uint8)
+    image[60, 80] = round(255 * brightness)
+    _, view = following.finish(model.infer(following.begin(Pixels(image, PixelFormat.GRAY8))[None])[0], model.infer)
+    assert view.lost is lost
 
 
 def test_a_model_of_several_animals_or_of_one_frame_size_follows_nobody(spot_model: Path) -> None:

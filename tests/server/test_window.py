@@ -22,7 +22,7 @@ class Watched:
     """
 
     def __init__(self, crop: Crop, *, least_scale: float = 0.2, hidden: tuple[int, ...] = ()) -> None:
-        self.follower = Follower(crop)
+        self.follower = Follower(crop, 0.3)
         self.views: list[View] = []
         self._least_scale, self._hidden = least_scale, hidden
         self._rng = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def test_whatever_the_network_says_every_view_lies_in_the_frame_and_costs_no_mor
     frames: list[tuple[int, int]], sides: tuple[int, int], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    follower = Follower(Crop(*sides))
+    follower = Follower(Crop(*sides), 0.3)
     for width, height in frames:
         for _ in range(3):
             view: View | None = follower.begin(width, height)

@@ -10,7 +10,6 @@ from poseloop.errors import InvalidInputError
 
 OFF: Final = "off"
 SHORTEST, LONGEST = 32, 16384  # sides of a window, in pixels
-DEFAULT_CONFIDENCE: Final = 0.3
 
 _TEXT = re.compile(r"(?P<width>\d{1,6})x(?P<height>\d{1,6})(?:@(?P<confidence>\d*\.?\d+))?")
 
@@ -21,7 +20,7 @@ class Crop:
 
     Attributes:
         width, height: of the window; some twice as long as the animal is.
-        confidence: of a keypoint, from which on it counts as seen.
+        confidence: of a keypoint, from which on it counts as seen; None: what suits the model's confidences.
 
     Raises:
         InvalidInputError: a value is out of its range.
@@ -29,18 +28,18 @@ class Crop:
 
     width: int
     height: int
-    confidence: float = DEFAULT_CONFIDENCE
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):
             if not SHORTEST <= value <= LONGEST:
                 raise InvalidInputError(f"a crop's {name} must be {SHORTEST} to {LONGEST} pixels, not {value}")
-        if not 0 < self.confidence < 1:
+        if self.confidence is not None and not 0 < self.confidence < 1:
             raise InvalidInputError(f"a crop's confidence must lie between 0 and 1, not be {self.confidence:g}")
 
     def __str__(self) -> str:
         plain = f"{self.width}x{self.height}"
-        return plain if self.confidence == DEFAULT_CONFIDENCE else f"{plain}@{self.confidence:g}"
+        return plain if self.confidence is None else f"{plain}@{self.confidence:g}"
 
     @classmethod
     def parse(cls, text: str) -> Crop:
@@ -52,7 +51,7 @@ class Crop:
         found = _TEXT.fullmatch(text)
         if found is None:
             raise InvalidInputError(f"{text!r} is no crop; give WIDTHxHEIGHT, such as 256x256, or 256x256@0.4")
-        confidence = DEFAULT_CONFIDENCE if found["confidence"] is None else float(found["confidence"])
+        confidence = None if found["confidence"] is None else float(found["confidence"])
         return cls(int(found["width"]), int(found["height"]), confidence)
 
 

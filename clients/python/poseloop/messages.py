@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from poseloop.crop import DEFAULT_CONFIDENCE, Crop, CropView
+from poseloop.crop import Crop, CropView
 from poseloop.types import (
     Counters,
     ModelInfo,
@@ -80,7 +80,7 @@ def crop_view_from_wire(message: pb.CropView) -> CropView:
 
 def crop_to_wire(crop: Crop | None) -> pb.Crop:
     """Write a crop; None is the one without a window, which says that there is to be none."""
-    return pb.Crop() if crop is None else pb.Crop(width=crop.width, height=crop.height, confidence=crop.confidence)
+    return pb.Crop() if crop is None else pb.Crop(width=crop.width, height=crop.height, confidence=crop.confidence or 0)
 
 
 def crop_from_wire(message: pb.Crop) -> Crop | None:
@@ -92,7 +92,7 @@ def crop_from_wire(message: pb.Crop) -> Crop | None:
     if message.width == message.height == 0:
         return None
     # The wire's floats are short: 0.3 comes as 0.30000001.
-    return Crop(message.width, message.height, round(message.confidence, 6) or DEFAULT_CONFIDENCE)
+    return Crop(message.width, message.height, round(message.confidence, 6) or None)
 
 
 def percentiles_from_wire(message: pb.Percentiles) -> Percentiles:
