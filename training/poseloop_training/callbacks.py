@@ -18,6 +18,8 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from torch import Tensor
 
+from poseloop_training.group import Group
+
 # Validation takes at most about this part of the time.
 VALIDATION_PART = 0.04
 # No run ends early before this part of it.
@@ -138,7 +140,9 @@ class Validation(pl.Callback):
         patience: float,
         last: Path,
         keep_best: Callable[[dict[str, Tensor]], None],
+        group: Group | None = None,
     ) -> None:
+        self._group = group or Group()
         self._validate = validate
         self._patience = patience
         self._last = last
@@ -152,7 +156,7 @@ class Validation(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Validate unless it was done a moment ago; always at the end of the run."""
         over = trainer.should_stop or pl_module.progress.is_over(trainer.global_step)
-        if over or time.monotonic() >= self._next:
+        if self._group.from_first(over or time.monotonic() >= self._next):
             started = time.monotonic()
             self._run(trainer, pl_module)
             ended = time.monotonic()
@@ -168,6 +172,13 @@ class Validation(pl.Callback):
         self._best_at = state_dict["best_at"]
 
     def _run(self, trainer: pl.Trainer, module: Any) -> None:
+        if self._group.first:
+            self._judge(trainer, module)
+        self.exhausted = bool(self._group.from_first(self.exhausted))
+        trainer.should_stop = trainer.should_stop or self.exhausted
+        trainer.save_checkpoint(self._last)
+
+    def _judge(self, trainer: pl.Trainer, module: Any) -> None:
         error = self._validate(module.averaged) if self._validate else None
         module.progress.note_validation(trainer.global_step, error)
         # Without validation frames the newest average is the best that is known.
@@ -180,20 +191,24 @@ class Validation(pl.Callback):
             fraction = module.progress.fraction(trainer.global_step)
             # While the learning rate is high, errors come and go; at the end there is nothing left to spare.
             if LEAST_FRACTION < fraction < 1 and fraction - self._best_at > self._patience:
-                self.exhausted = trainer.should_stop = True
-        trainer.save_checkpoint(self._last)
+                self.exhausted = True
 
 
 class StopOnInterrupt(pl.Callback):
     """Turns the first Ctrl-C into an orderly end of training after the current batch; a second one aborts.
 
-    Attributes:
-        requested: Ctrl-C came.
+    One that reaches any process of the group ends the training of all.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, group: Group | None = None) -> None:
+        self._group = group or Group()
+        self._came = self._agreed = False
         self._before: Any = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether Ctrl-C came."""
+        return self._came or self._agreed
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -207,13 +222,14 @@ class StopOnInterrupt(pl.Callback):
             signal.signal(signal.SIGINT, self._before)
 
     def _request(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+        if self._came:
             raise KeyboardInterrupt
-        self.requested = True
+        self._came = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """End the run if Ctrl-C came."""
-        if self.requested:
+        self._agreed = self._group.any(self._came)
+        if self._agreed:
             trainer.should_stop = True
 
 

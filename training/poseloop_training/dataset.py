@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,39 +17,18 @@ from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 from poseloop.images import Color, guess_format, to_model_color
 
-from poseloop_training.image_source import ImageReference, read_image, read_size
+from poseloop_training.image_source import read_image, read_size
 from poseloop_training.names import guess_swap_pairs
 from poseloop_training.problems import Problem, Severity
 from poseloop_training.readers import read_labels
 from poseloop_training.readers.base import LabelledImage, Labels, labelled_mask
+from poseloop_training.resources import usable_cores
+from poseloop_training.samples import Sample, SampleTable
 
 Pair = tuple[str, str]
 
 # Whether a dataset is grey is asked of this many images, evenly spread: one of colour among thousands costs nothing.
 COLOR_PROBES = 24
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One labelled image.
-
-    Attributes:
-        image: where it lies; ``image.name`` is fit to be shown.
-        width: pixels.
-        height: pixels.
-        keypoints: float32 ``(animals, keypoints, 2)``: x, y in pixels of the image, origin at the centre of its
-            top-left pixel; NaN where unlabelled.
-    """
-
-    image: ImageReference
-    width: int
-    height: int
-    keypoints: NDArray[np.float32]
-
-    @property
-    def labelled(self) -> NDArray[np.bool_]:
-        """Which keypoints are labelled: ``(animals, keypoints)``."""
-        return labelled_mask(self.keypoints)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +46,7 @@ class PoseDataset:
     keypoint_names: tuple[str, ...]
     skeleton: tuple[Pair, ...]
     swap_pairs: tuple[Pair, ...]
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     swap_pairs_guessed: bool = False
     problems: tuple[Problem, ...] = ()
 
@@ -106,7 +86,7 @@ class PoseDataset:
 
     def subset(self, indices: Sequence[int]) -> PoseDataset:
         """Return a dataset of these samples, in this order."""
-        chosen = replace(self, samples=tuple(self.samples[index] for index in indices))
+        chosen = replace(self, samples=SampleTable(self.samples[index] for index in indices))
         # The part has the whole's colour: a model takes one colour, whichever frames it is tested on.
         chosen.__dict__["color"] = self.color
         return chosen
@@ -155,11 +135,15 @@ class PoseDataset:
         Raises:
             InvalidInputError: an image is damaged.
         """
-        digests = []
-        for index in indices:
-            pixels = self.load_image(index)
-            digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest())
+        # In rising order and one stretch a thread, so that each goes once through its part of a video.
+        parts = [part for part in np.array_split(np.sort(indices), usable_cores()) if len(part)]
+        with ThreadPoolExecutor(max(len(parts), 1)) as pool:
+            digests = [digest for part in pool.map(self._image_hashes, parts) for digest in part]
         return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+    def _image_hashes(self, indices: NDArray[np.int64]) -> list[bytes]:
+        images = (self.load_image(index) for index in indices.tolist())
+        return [hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest() for pixels in images]
 
 
 def load_dataset(path: str | Path) -> PoseDataset:
@@ -175,11 +159,8 @@ def load_dataset(path: str | Path) -> PoseDataset:
     _check_names(labels, path)
     problems = list(labels.problems)
     animals = _labelled_animals(labels)
-    samples = []
-    for row, labelled in enumerate(labels.images):
-        sample = _sample(labelled, labels.keypoint_names, row, animals, problems)
-        if sample is not None:
-            samples.append(sample)
+    made = (_sample(image, labels.keypoint_names, row, animals, problems) for row, image in enumerate(labels.images))
+    samples = SampleTable(sample for sample in made if sample is not None)
     if not samples:
         first = next(
             (problem.message for problem in problems if problem.severity is Severity.ERROR), "label frames first."
@@ -192,7 +173,7 @@ def load_dataset(path: str | Path) -> PoseDataset:
         keypoint_names=labels.keypoint_names,
         skeleton=labels.skeleton,
         swap_pairs=pairs,
-        samples=tuple(samples),
+        samples=samples,
         swap_pairs_guessed=guessed,
         problems=tuple(problems),
     )

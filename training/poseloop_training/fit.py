@@ -1,13 +1,15 @@
 """The training loop: Lightning runs it; loss, averaging and the schedule of the learning rate stand here.
 
 The learning rate follows the time: it falls along a cosine over the time limit or the epochs, whichever ends first, so
-that a run of any length ends annealed. What is validated and exported is a moving average of the weights.
+that a run of any length ends annealed. What is validated and exported is a moving average of the weights. Several
+processes take the steps that one would: each has its share of every batch, and what is decided, they decide together.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +17,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import DDPStrategy
+from poseloop.errors import InvalidInputError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from poseloop_training.callbacks import Progress, StopOnInterrupt, Validation
 from poseloop_training.checkpoint import DESCRIPTION
+from poseloop_training.draws import Draws
 from poseloop_training.frames import TrainingFrames
-from poseloop_training.heads import LossSettings, keypoint_loss
+from poseloop_training.group import Group
+from poseloop_training.heads import LossSettings, Maps, keypoint_loss
+from poseloop_training.mixed_precision import LIGHTNING, TrainingPrecision
 from poseloop_training.network import PoseNetwork
 from poseloop_training.quiet import quiet_lightning
+from poseloop_training.resources import data_workers
 from poseloop_training.settings import TrainSettings
+from poseloop_training.shared_statistics import shared_statistics
 
 # Part of the run in which the learning rate rises to its full value.
 WARM_UP = 0.03
@@ -43,9 +52,17 @@ class PoseTraining(pl.LightningModule):
         progress: how far the run is.
     """
 
-    def __init__(self, network: PoseNetwork, settings: TrainSettings, progress: Progress, description: dict[str, Any]):
+    def __init__(
+        self,
+        network: PoseNetwork,
+        settings: TrainSettings,
+        progress: Progress,
+        description: dict[str, Any],
+        group: Group | None = None,
+    ) -> None:
         """Prepare training; ``description`` goes into the checkpoints, see `poseloop_training.checkpoint`."""
         super().__init__()
+        self._group = group or Group()
         self.network = network
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.progress = progress
@@ -57,8 +74,9 @@ class PoseTraining(pl.LightningModule):
         """Return the loss of images ``[N, C, h, w]`` in grey levels with keypoints ``[N, K, 2]`` in their pixels."""
         images, keypoints = batch
         maps = self.network.maps(images.contiguous(memory_format=torch.channels_last))
-        losses = keypoint_loss(maps, keypoints, self.network.config.stride, self._loss)
-        self.progress.note_loss(losses.heatmap.item(), losses.offset.item())
+        maps = Maps(maps.heatmaps.float(), maps.offsets.float())
+        losses = keypoint_loss(maps, keypoints, self.network.config.stride, self._loss, self._group.count)
+        self.progress.note_loss(*self._group.mean(losses.heatmap.item(), losses.offset.item()))
         return losses.heatmap + losses.offset
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -79,7 +97,7 @@ class PoseTraining(pl.LightningModule):
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Set the learning rate for how far the run is."""
-        fraction = self.progress.fraction(self.global_step)
+        fraction = self._group.from_first(self.progress.fraction(self.global_step))
         rate = min(fraction / WARM_UP, 1.0) * (1 + math.cos(math.pi * fraction)) / 2
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = self._settings.learning_rate * max(rate, 0.005)
@@ -89,7 +107,7 @@ class PoseTraining(pl.LightningModule):
         # The first steps change everything, so the average must not hold on to them.
         keep = min(self._settings.averaging, (1 + self.global_step) / (10 + self.global_step))
         average(self.averaged, self.network, keep)
-        if self.progress.is_over(self.global_step):
+        if self._group.from_first(self.progress.is_over(self.global_step)):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -139,6 +157,8 @@ def fit(
     keep_best: Callable[[dict[str, Tensor]], None],
     resume: Path | None = None,
     bars: Iterable[pl.Callback] = (),
+    group: Group | None = None,
+    precision: TrainingPrecision = "fp32",
 ) -> FitOutcome:
     """Train until the epochs, the time limit, early stopping or Ctrl-C end it.
 
@@ -151,14 +171,17 @@ def fit(
         keep_best: called with the averaged weights whenever they are the best so far.
         resume: last.ckpt of the run to go on with.
         bars: what shows the progress.
+        group: the processes to train with; of them the first validates, keeps and shows.
+        precision: of the numbers in the network while it trains.
     """
     quiet_lightning()
-    loader = make_loader(frames, settings)
-    validation = Validation(validate, settings.patience, run_dir / "last.ckpt", keep_best)
-    interrupt = StopOnInterrupt()
+    group = group or Group()
+    loader = make_loader(frames, settings, group)
+    validation = Validation(validate, settings.patience, run_dir / "last.ckpt", keep_best, group)
+    interrupt = StopOnInterrupt(group)
     trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
+        **_devices(group),
+        precision=LIGHTNING[precision],
         max_epochs=settings.epochs_for(len(loader)),
         gradient_clip_val=GRADIENT_NORM,
         callbacks=[validation, interrupt, *bars],
@@ -168,17 +191,71 @@ def fit(
         enable_model_summary=False,
         default_root_dir=run_dir,
     )
-    with interrupt:
+    with interrupt, group, shared_statistics(training.network, group.place):
         trainer.fit(training, loader, ckpt_path=resume, weights_only=True)
     best = validation.best_weights or copy.deepcopy(training.averaged.state_dict())
     return FitOutcome(best, trainer.current_epoch, interrupt.requested, validation.exhausted)
 
 
-def make_loader(frames: TrainingFrames, settings: TrainSettings) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return batches in random order; frames that lie in memory need no other process to fetch them."""
-    batch = min(settings.batch_size, len(frames))
-    sampler = RandomSampler(frames, num_samples=min(len(frames), batch * MOST_BATCHES))
-    workers = 0 if frames.fits else max(torch.get_num_threads() - 1, 1)
-    return DataLoader(
-        frames, batch, sampler=sampler, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+def make_loader(frames: TrainingFrames, settings: TrainSettings, group: Group) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Return batches in random order; frames that lie in memory need no other process to fetch them.
+
+    Raises:
+        InvalidInputError: see `shared_batch`.
+    """
+    place = group.place
+    batch = shared_batch(len(frames), settings, place.size)
+    batches = min(len(frames) // batch, MOST_BATCHES)
+    workers = 0 if frames.fits else data_workers(place.local_size)
+    # What several processes or workers draw has to follow from the draws' numbers; one alone draws in turn.
+    sampler = (
+        Draws(len(frames), batch, batches, settings.seed, place.rank, place.size)
+        if group.numbered or not frames.fits
+        else RandomSampler(frames, num_samples=min(len(frames), batch * MOST_BATCHES))
     )
+    return DataLoader(
+        frames,
+        batch // place.size,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=ignore_interrupts if workers else None,
+    )
+
+
+def ignore_interrupts(_: int) -> None:
+    """Leave Ctrl-C in a terminal, which reaches data workers too, to the process that they work for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def shared_batch(frames: int, settings: TrainSettings, processes: int) -> int:
+    """Return the size of a batch of all processes together, no larger than the set.
+
+    Raises:
+        InvalidInputError: it can't be shared evenly by the processes.
+    """
+    batch = min(settings.batch_size, frames)
+    if settings.batch_size % processes or batch < processes:
+        higher = math.ceil(settings.batch_size / processes) * processes
+        raise InvalidInputError(
+            f"a batch of {batch} frames can't be shared evenly by {processes} processes: give --batch-size {higher}, "
+            "more frames or fewer devices."
+        )
+    return batch - batch % processes
+
+
+def _devices(group: Group) -> dict[str, Any]:
+    """Return what tells Lightning where to train."""
+    place = group.place
+    if place.size == 1:
+        return {"accelerator": "auto", "devices": 1}
+    # Buffers are equal by themselves: statistics are shared, and all else in them never changes.
+    return {
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
+        "devices": place.local_size,
+        "num_nodes": place.nodes,
+        "strategy": DDPStrategy(broadcast_buffers=False),
+        "plugins": [group.environment()],
+        "use_distributed_sampler": False,
+    }

@@ -8,6 +8,7 @@ top-left network pixel. The offset of a cell is the way from its centre to the k
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,7 +91,18 @@ class Losses(NamedTuple):
     offset: Tensor
 
 
-def keypoint_loss(maps: Maps, keypoints: Tensor, stride: int, settings: LossSettings) -> Losses:
+def at_least_once(mask: Tensor) -> Tensor:
+    """Return how often it is true, as what can be divided by."""
+    return mask.sum().clamp(min=1)
+
+
+def keypoint_loss(
+    maps: Maps,
+    keypoints: Tensor,
+    stride: int,
+    settings: LossSettings,
+    count: Callable[[Tensor], Tensor] = at_least_once,
+) -> Losses:
     """Compare maps with labelled keypoints.
 
     The heatmap is trained by binary cross-entropy towards a Gaussian at the keypoint, all over the map, plus the
@@ -104,6 +116,7 @@ def keypoint_loss(maps: Maps, keypoints: Tensor, stride: int, settings: LossSett
             nothing to say about offsets.
         stride: network pixels a cell.
         settings: sizes and weights.
+        count: of the keypoints that a mean is over, by their mask ``[N, K]``.
     """
     h, w = maps.heatmaps.shape[-2:]
     labelled = ~keypoints.isnan().any(dim=-1)
@@ -118,8 +131,8 @@ def keypoint_loss(maps: Maps, keypoints: Tensor, stride: int, settings: LossSett
     distance = F.smooth_l1_loss(maps.offsets, way, reduction="none", beta=0.25).sum(dim=2)
     offset = (distance * near).sum(dim=(-1, -2)) / near.sum(dim=(-1, -2)).clamp(min=1e-6)
     return Losses(
-        (heatmap * labelled).sum() / labelled.sum().clamp(min=1),
-        settings.offset_weight * (offset * inside).sum() / inside.sum().clamp(min=1),
+        (heatmap * labelled).sum() / count(labelled),
+        settings.offset_weight * (offset * inside).sum() / count(inside),
     )
 
 

@@ -69,7 +69,10 @@ class RunFolder:
         """Write settings.json, what it takes to repeat the run or go on with it, and the test frames for `evaluate`."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(plan.to_json(self.path), indent=2) + "\n"
-        self._plan.write_text(text, encoding="utf-8")
+        # The whole file or none of it, since other processes of the training may read it now.
+        partial = self._plan.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self._plan)
         write_indices(self.test_frames, plan.split.test)
 
     def read_plan(self) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -25,13 +26,16 @@ from poseloop_training.dataset import PoseDataset
 from poseloop_training.drawing import draw_reliability, draw_worst
 from poseloop_training.evaluate import EvaluationResult, Predict, evaluate_predictions
 from poseloop_training.export import Parity, export_model, refuse_diverged
-from poseloop_training.fit import FitOutcome, PoseTraining, fit
+from poseloop_training.fit import FitOutcome, PoseTraining, fit, shared_batch
 from poseloop_training.frames import TrainingFrames
+from poseloop_training.group import Group
 from poseloop_training.initialise import NONE, build_network
+from poseloop_training.mixed_precision import TrainingPrecision
 from poseloop_training.network import NetworkConfig, PoseNetwork
 from poseloop_training.plan import Identity, Plan
 from poseloop_training.precision import Frames, Lowered, export_lowered, report
 from poseloop_training.reliability import RELIABILITY, reliability_of
+from poseloop_training.resources import cache_bytes, usable_cores
 from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import (
     TrainSettings,
@@ -94,6 +98,8 @@ def train(
     started: float,
     resume: bool = False,
     bars: Sequence[pl.Callback] = (),
+    group: Group | None = None,
+    precision: TrainingPrecision = "fp32",
 ) -> TrainOutcome:
     """Train a model and write it with its run folder.
 
@@ -105,6 +111,8 @@ def train(
         started: when the command began, on ``time.monotonic()``: the time limit counts from there.
         resume: go on from the run folder's last.ckpt.
         bars: what shows the progress.
+        group: of this first process and the others, which `accompany` it.
+        precision: of the numbers in the network while it trains.
 
     Raises:
         InvalidInputError: the dataset or settings can't be trained with.
@@ -112,10 +120,8 @@ def train(
         ParityError: the exported graph differs from the network.
     """
     split, settings = plan.split, plan.settings
-    refuse_unsuitable(dataset, split)
-    keep_freed_memory()
-    pl.seed_everything(settings.seed, workers=True, verbose=False)
-    config = choose_network(settings, dataset)
+    group = group or Group()
+    config = _begin(dataset, plan, group)
     # A run that goes on brings its own weights, and the file of the first ones may be gone.
     network = build_network(config, NONE if resume else settings.init)
     network.to(memory_format=torch.channels_last)
@@ -126,16 +132,18 @@ def train(
     else:
         run.begin(plan)
     progress = Progress(_deadline(settings, dataset, split, network, started))
-    training = PoseTraining(network, settings, progress, describe(spec, config))
+    training = PoseTraining(network, settings, progress, describe(spec, config), group)
     outcome = fit(
         training,
-        _training_frames(dataset, split, settings, config),
+        _training_frames(dataset, plan, config, group),
         _validator(dataset, split),
         settings,
         run.path,
         keep_best=lambda weights: write_checkpoint(run.best, Checkpoint(spec, config, weights)),
         resume=run.last if resume else None,
         bars=bars,
+        group=group,
+        precision=precision,
     )
     network.load_state_dict(outcome.weights)
     network.cpu().eval()
@@ -143,7 +151,9 @@ def train(
     refuse_diverged(network, images)
     network.confidence = calibrate(network, dataset, split.train, split.validation, _views(dataset, settings))
     test = _test(dataset, split, network)
-    record = _record(dataset, hashes, split, settings, config, outcome, progress)
+    how = {**settings.model_dump(exclude={"backbone", "init", "seed"}), "processes": group.place.size}
+    how["training_precision"] = precision
+    record = _record(dataset, hashes, plan, config, outcome, progress, how)
     errors = test.test_errors() if test else None
     spec = spec.model_copy(update={"training": record, "test_errors": errors, "confidence": network.confidence})
     write_checkpoint(run.best, Checkpoint(spec, config, outcome.weights))
@@ -158,6 +168,47 @@ def train(
     return TrainOutcome(plan.out, run, spec, config, test, outcome, parity, time.monotonic() - started, lowered)
 
 
+def accompany(
+    dataset: PoseDataset,
+    plan: Plan,
+    run: RunFolder,
+    group: Group,
+    *,
+    resume: bool = False,
+    precision: TrainingPrecision = "fp32",
+) -> None:
+    """Take another process's part in a training that the first one does with `train`, without writing anything.
+
+    The arguments are those of `train`, and have to be the same.
+    """
+    config = _begin(dataset, plan, group)
+    # The first weights are the first process's.
+    network = build_network(config, NONE)
+    network.to(memory_format=torch.channels_last)
+    fit(
+        PoseTraining(network, plan.settings, Progress(), {}, group),
+        _training_frames(dataset, plan, config, group),
+        None,
+        plan.settings,
+        run.path,
+        keep_best=lambda _: None,
+        resume=run.last if resume else None,
+        group=group,
+        precision=precision,
+    )
+
+
+def _begin(dataset: PoseDataset, plan: Plan, group: Group) -> NetworkConfig:
+    refuse_unsuitable(dataset, plan.split)
+    # Before the run folder is begun, which takes away what an earlier run left there.
+    shared_batch(len(_labelled(dataset, plan.split.train)), plan.settings, group.place.size)
+    keep_freed_memory()
+    pl.seed_everything(plan.settings.seed, workers=True, verbose=False)
+    if group.place.local_size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(usable_cores() // group.place.local_size, 1))
+    return choose_network(plan.settings, dataset)
+
+
 def predictor(network: PoseNetwork) -> Predict:
     """Return what predicts images of one size, for `evaluate_predictions`."""
 
@@ -170,12 +221,18 @@ def predictor(network: PoseNetwork) -> Predict:
     return predict
 
 
-def _training_frames(
-    dataset: PoseDataset, split: Split, settings: TrainSettings, config: NetworkConfig
-) -> TrainingFrames:
+def _training_frames(dataset: PoseDataset, plan: Plan, config: NetworkConfig, group: Group) -> TrainingFrames:
+    settings = plan.settings
     window = choose_window(settings, config, dataset)
     augmentation = Augmentation(_views(dataset, settings), window, swap_indices(dataset), config.channels)
-    return TrainingFrames(dataset, _labelled(dataset, split.train), config, augmentation)
+    return TrainingFrames(
+        dataset,
+        _labelled(dataset, plan.split.train),
+        config,
+        augmentation,
+        seed=settings.seed,
+        memory=cache_bytes(group.place.local_size),
+    )
 
 
 def _views(dataset: PoseDataset, settings: TrainSettings) -> AugmentSettings:
@@ -244,12 +301,13 @@ def _spec(dataset: PoseDataset, identity: Identity, config: NetworkConfig) -> Mo
 def _record(
     dataset: PoseDataset,
     hashes: Hashes,
-    split: Split,
-    settings: TrainSettings,
+    plan: Plan,
     config: NetworkConfig,
     outcome: FitOutcome,
     progress: Progress,
+    how: dict[str, Any],
 ) -> TrainingRecord:
+    split, settings = plan.split, plan.settings
     return TrainingRecord(
         dataset=dataset.name,
         train_frames=len(split.train),
@@ -262,7 +320,7 @@ def _record(
         epochs=outcome.epochs,
         seconds=round(progress.seconds, 1),
         seed=settings.seed,
-        settings=settings.model_dump(exclude={"backbone", "init", "seed"}),
+        settings=how,
         versions={"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -52,7 +53,7 @@ def train(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The model file to write. [default: model.onnx]", show_default=False)
+        Path | None, typer.Option(help="The model file to write. (default: model.onnx)", show_default=False)
     ] = None,
     time_limit: Annotated[
         str | None,
@@ -63,41 +64,41 @@ def train(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Any timm network with feature maps. [default: tf_efficientnet_lite0]", show_default=False),
+        typer.Option(help="Any timm network with feature maps. (default: tf_efficientnet_lite0)", show_default=False),
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="First weights: imagenet, none or a file. [default: imagenet]", show_default=False),
+        typer.Option(help="First weights: imagenet, none or a file. (default: imagenet)", show_default=False),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(help="Network pixels a heatmap cell. [default: 4]", show_default=False)
+        int | None, typer.Option(help="Network pixels a heatmap cell. (default: 4)", show_default=False)
     ] = None,
     most_stride: Annotated[
         int | None,
         typer.Option(
-            help="Leave out the backbone's layers beyond this stride: 8 is faster, 32 sees more. [default: 16]",
+            help="Leave out the backbone's layers beyond this stride: 8 is faster, 32 sees more. (default: 16)",
             show_default=False,
         ),
     ] = None,
     width: Annotated[
-        int | None, typer.Option(help="Channels of the feature pyramid. [default: 64]", show_default=False)
+        int | None, typer.Option(help="Channels of the feature pyramid. (default: 64)", show_default=False)
     ] = None,
     input_scale: Annotated[
         float | None,
-        typer.Option(help="Network pixels a frame pixel. [default: from the frames and animals]", show_default=False),
+        typer.Option(help="Network pixels a frame pixel. (default: from the frames and animals)", show_default=False),
     ] = None,
     window: Annotated[
         int | None,
         typer.Option(
-            help="Side of a training window in network pixels. [default: from the animals]", show_default=False
+            help="Side of a training window in network pixels. (default: from the animals)", show_default=False
         ),
     ] = None,
     color: Annotated[
-        Literal["gray", "rgb"] | None, typer.Option(help="[default: from the images]", show_default=False)
+        Literal["gray", "rgb"] | None, typer.Option(help="(default: from the images)", show_default=False)
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"] | None,
-        typer.Option(help="Of the model file: int8 for CPUs, fp16 for GPUs. [default: fp32]", show_default=False),
+        typer.Option(help="Of the model file: int8 for CPUs, fp16 for GPUs. (default: fp32)", show_default=False),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The same as --target-ms 5.")] = False,
     accurate: Annotated[bool, typer.Option("--accurate", help="See as much of a frame as can be trained.")] = False,
@@ -109,19 +110,37 @@ def train(
             show_default=False,
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 8]", show_default=False)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="[default: 0.002]", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="(default: 8)", show_default=False)] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share a batch, on each machine: GPUs where there are any. (default: 1)",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Machines; start the same command on each, see the docs. (default: 1)", show_default=False
+        ),
+    ] = None,
+    training_precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None,
+        typer.Option(help="Numbers to train in. (default: what the GPU is fast in; fp32 on CPUs)", show_default=False),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="(default: 0.002)", show_default=False)] = None,
     rotation: Annotated[
-        float | None, typer.Option(help="Largest angle of augmentation, degrees. [default: 180]", show_default=False)
+        float | None, typer.Option(help="Largest angle of augmentation, degrees. (default: 180)", show_default=False)
     ] = None,
     zoom_out: Annotated[
-        float | None, typer.Option(help="Least size of an augmented frame. [default: 0.75]", show_default=False)
+        float | None, typer.Option(help="Least size of an augmented frame. (default: 0.75)", show_default=False)
     ] = None,
     zoom_in: Annotated[
-        float | None, typer.Option(help="Largest size of an augmented frame. [default: 1.3]", show_default=False)
+        float | None, typer.Option(help="Largest size of an augmented frame. (default: 1.3)", show_default=False)
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option(help="Mirror frames, where swap pairs are known. [default: flip]", show_default=False)
+        bool | None, typer.Option(help="Mirror frames, where swap pairs are known. (default: flip)", show_default=False)
     ] = None,
     swap: Annotated[
         list[str] | None,
@@ -129,26 +148,26 @@ def train(
     ] = None,
     patience: Annotated[
         float | None,
-        typer.Option(help="End when this part of the run brought no improvement. [default: 0.3]", show_default=False),
+        typer.Option(help="End when this part of the run brought no improvement. (default: 0.3)", show_default=False),
     ] = None,
     test_indices: Annotated[
         Path | None,
         typer.Option(help="File with the frames held out for the test, as for `evaluate`.", show_default=False),
     ] = None,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Part held out for the test otherwise. [default: 0.2]", show_default=False)
+        float | None, typer.Option(help="Part held out for the test otherwise. (default: 0.2)", show_default=False)
     ] = None,
     validation_fraction: Annotated[
         float | None,
-        typer.Option(help="Part of the others that chooses the best weights. [default: 0.1]", show_default=False),
+        typer.Option(help="Part of the others that chooses the best weights. (default: 0.1)", show_default=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]", show_default=False)] = None,
-    name: Annotated[str | None, typer.Option(help="[default: the file's name]", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="(default: 0)", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="(default: the file's name)", show_default=False)] = None,
     license: Annotated[
-        str | None, typer.Option(help="Stands in the model file. [default: unspecified]", show_default=False)
+        str | None, typer.Option(help="Stands in the model file. (default: unspecified)", show_default=False)
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="[default: NAME.run beside the model]", show_default=False)
+        Path | None, typer.Option(help="(default: NAME.run beside the model)", show_default=False)
     ] = None,
     resume: Annotated[
         Path | None,
@@ -188,16 +207,27 @@ def train(
     share_the_processor()
     with console.status("Loading"):
         # PyTorch and Lightning take seconds to import, and --help shall not wait for them.
-        from poseloop_training.train import train as run_training
+        from poseloop_training import train as training
+        from poseloop_training.callbacks import ProgressBar
+        from poseloop_training.companions import companions, find_place
+        from poseloop_training.mixed_precision import choose_precision
         from poseloop_training.train_request import TrainRequest, prepare
 
-    from poseloop_training.callbacks import ProgressBar
-
+    place = find_place(devices, nodes)
+    used = choose_precision(training_precision)
+    console.quiet = not place.first
     target_ms = FAST_MS if fast else target_ms
     request = TrainRequest(project, given, out, name, license, swap, test_indices, run_dir, resume, target_ms, accurate)
     run, dataset, plan = prepare(request, console)
     _announce(dataset, plan, console)
-    outcome = run_training(dataset, plan, run, started=_STARTED, resume=resume is not None, bars=[ProgressBar(console)])
+    again, bars = resume is not None, [ProgressBar(console)]
+    with companions(place, sys.argv[1:], console, numbered=devices is not None) as group:
+        if not place.first:
+            training.accompany(dataset, plan, run, group, resume=again, precision=used)
+            return
+        outcome = training.train(
+            dataset, plan, run, started=_STARTED, resume=again, bars=bars, group=group, precision=used
+        )
     _report(outcome, console)
 
 

