@@ -101,7 +101,8 @@ class Recording:
 
     def summary(self, last: int | None = None) -> Summary | None:
         """Return the figures of the last so many poses, or of all; None while there are fewer than two."""
-        chosen = self.sightings[-last:] if last else list(self.sightings)
+        received = list(self.sightings)  # at one moment, since more come meanwhile
+        chosen = received[-last:] if last else received
         if len(chosen) < 2:
             return None
         seconds = (chosen[-1].published_ns - chosen[0].published_ns) / 1e9
@@ -116,7 +117,7 @@ class Recording:
                 if np.isfinite(column).any()
             },
             counters=chosen[-1].counters,
-            poses=len(self.sightings),
+            poses=len(received),
         )
 
 
