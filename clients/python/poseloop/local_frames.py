@@ -20,7 +20,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
@@ -140,14 +140,6 @@ class FramePort:
                 self._next = None
                 self._publisher.delete()
                 self._notifier.delete()
-
-    def __enter__(self) -> Self:
-        """Return the port."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
 
 
 def header_room(fields_bytes: int) -> int:
