@@ -1,0 +1,1 @@
+"""From poses to commands: quantities, the language of conditions, triggers, and the chain of one stream."""

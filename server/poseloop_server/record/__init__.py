@@ -1,0 +1,1 @@
+"""The proof of what happened when: the log of an experiment, its replay and its report."""

@@ -1,0 +1,1 @@
+"""What changes or reads a pose between inference and publishing: one file a stage."""
