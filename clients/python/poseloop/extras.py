@@ -33,10 +33,10 @@ class Extra:
 EXTRAS = {
     "server": Extra(
         name="server",
-        commands=("serve", "track", "demo", "bench"),
+        commands=("serve", "track", "demo", "bench", "record", "report", "rehearse"),
         modules=(
             "onnxruntime", "cv2", "simplejpeg", "grpc_health", "grpc_reflection", "prometheus_client", "psutil", "yaml",
-            "pandas", "tables", "matplotlib", "iceoryx2",
+            "pandas", "tables", "matplotlib", "iceoryx2", "serial", "pythonosc", "lark",
         ),
     ),
     "training": Extra(

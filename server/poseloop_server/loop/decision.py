@@ -26,7 +26,9 @@ class Decision:
         trigger: its name.
         edge: that was met.
         fired: whether its commands were given.
-        reason: why not, such as ``refractory`` or ``unreliable: snout below 0.6``; "" where it fired.
+        reason: why a rise did not fire, such as ``refractory``, ``sham`` or ``unreliable: snout below 0.6``; why a fall
+            came although the condition was not over, such as ``disarmed``; ``sham`` at the fall that follows a sham;
+            else "".
         values: what the condition was made of, by its text in the configuration, such as ``{"speed(snout)": 31.2}``.
         commands: given to the outputs, in this order.
     """
@@ -40,8 +42,47 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Arming:
+    """That somebody armed or disarmed a trigger.
+
+    Attributes:
+        trigger: its name; "" for all of the stream.
+        armed: whether it may fire from now on.
+    """
+
+    trigger: str
+    armed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one pose: how it goes on, and what was decided at it."""
+    """What became of one pose.
+
+    Attributes:
+        pose: as it goes on.
+        decisions: made at it, in the order of the triggers in the configuration.
+        arming: what was asked for since the pose before, and took effect just before this one; a replay asks again.
+    """
 
     pose: LoopPose
     decisions: tuple[Decision, ...]
+    arming: tuple[Arming, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """That a stream ended or paused, and its active triggers with it; a replay ends it at the same place.
+
+    Attributes:
+        stream: its name.
+        reason: as it is given in the decisions.
+        decided_ns: when, on the server's monotonic clock.
+        decisions: the falls.
+        arming: as in `Step`.
+    """
+
+    stream: str
+    reason: str
+    decided_ns: int
+    decisions: tuple[Decision, ...]
+    arming: tuple[Arming, ...] = ()

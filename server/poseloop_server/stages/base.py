@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from poseloop_server.loop.config_errors import no_truths
 from poseloop_server.loop.pose import LoopPose
+from poseloop_server.loop.zones import ZoneConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +21,24 @@ class StageContext:
         stream: that it serves.
         keypoints: names, in the order of their axis.
         folder: of the configuration, which paths in it start from.
+        zones: of the stream, by name.
     """
 
     stream: str
     keypoints: tuple[str, ...]
     folder: str = "."
+    zones: Mapping[str, ZoneConfig] = field(default_factory=dict)
 
 
 class StageConfig(BaseModel):
     """What is written in the configuration for a stage: ``- one_euro: {min_cutoff_hz: 1.0}``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_is_a_number(cls, values: Any) -> Any:
+        return no_truths(cls, values)
 
 
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -1,0 +1,124 @@
+"""The stages of one stream, one after the other, so that what one of them does wrong ends with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from poseloop.errors import PoseloopError
+
+from poseloop_server.loop.pose import LoopPose
+from poseloop_server.stages.base import Stage
+
+_END_OF_TIME_NS: Final = 1 << 63
+
+
+class StageLine:
+    """Passes poses through stages.
+
+    Args:
+        stages: by the name of their kind, in order.
+        problem: told once of each stage that fails.
+
+    Attributes:
+        failures: how many poses each kind of stage failed on.
+    """
+
+    def __init__(self, stages: Sequence[tuple[str, Stage]], problem: Callable[[str], None]) -> None:
+        self._stages = tuple(stages)
+        self._problem = problem
+        self._size = (0, 0)
+        self.failures: Counter[str] = Counter()
+
+    def process(self, pose: LoopPose) -> LoopPose:
+        """Return the pose to go on with; one that a stage failed on goes on as it was before it, with a doubt.
+
+        The array of keypoints that came in is not written to.
+        """
+        if self._size != (pose.width, pose.height):
+            if self._size != (0, 0):
+                self.reset()
+            self._size = (pose.width, pose.height)
+        for kind, stage in self._stages:
+            pose = self._through(kind, stage, pose)
+        return pose
+
+    def reset(self) -> None:
+        """Let every stage forget what came before."""
+        for kind, stage in self._stages:
+            try:
+                stage.reset()
+            except Exception as error:
+                self._failed(kind, f"{_as_words(error)} when it was to start anew")
+
+    def close(self) -> None:
+        """Let stages that have something to bring to an end do so; may be called twice."""
+        for kind, stage in self._stages:
+            try:
+                getattr(stage, "close", _nothing)()
+            except Exception as error:
+                self._failed(kind, f"{_as_words(error)} when it ended")
+
+    def _through(self, kind: str, stage: Stage, pose: LoopPose) -> LoopPose:
+        before = (pose.keypoints, dict(pose.values), list(pose.doubts), pose.time_ns)
+        identity = _identity(pose)
+        pose.keypoints = pose.keypoints.copy()  # theirs to write to
+        try:
+            after = stage.process(pose)
+            wrong = _wrong(after, identity, before[0].shape[1:])
+        except Exception as error:
+            wrong = _as_words(error)
+        if not wrong:
+            return after
+        self._failed(kind, f"{wrong} at frame {identity[1]}")
+        pose.stream, pose.sequence, pose.captured_ns, pose.decided_ns, pose.width, pose.height, pose.names = identity
+        pose.keypoints, pose.values, pose.doubts, pose.time_ns = before
+        pose.doubts.append(f"stage {kind} failed")
+        return pose
+
+    def _failed(self, kind: str, what: str) -> None:
+        self.failures[kind] += 1
+        if self.failures[kind] == 1:
+            self._problem(
+                f"the stage {kind} failed: {what}; such poses go on without it and fire nothing, and are counted"
+            )
+
+
+def _nothing() -> None:
+    pass
+
+
+def _as_words(error: Exception) -> str:
+    """Return an error as a part of a sentence, on one line."""
+    text = str(error) if isinstance(error, PoseloopError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split()).rstrip(":.")
+
+
+_Identity = tuple[str, int, int, int, int, int, tuple[str, ...]]
+
+
+def _identity(pose: LoopPose) -> _Identity:
+    """Return what no stage may change."""
+    return (pose.stream, pose.sequence, pose.captured_ns, pose.decided_ns, pose.width, pose.height, pose.names)
+
+
+def _wrong(pose: object, identity: _Identity, shape: tuple[int, ...]) -> str:
+    """Return what is wrong with what a stage returned; "": nothing."""
+    if not isinstance(pose, LoopPose):
+        return f"it returned {'nothing' if pose is None else f'a {type(pose).__name__}'}, not a pose"
+    if _identity(pose) != identity:
+        return "it changed what the pose is of: stream, sequence, times, size or names"
+    keypoints = pose.keypoints
+    if not (isinstance(keypoints, np.ndarray) and keypoints.dtype == np.float32 and keypoints.ndim == 3):
+        return "it returned keypoints that are no float32 (instances, keypoints, 3)"
+    if keypoints.shape[1:] != shape:
+        return f"it returned keypoints of the shape {keypoints.shape}, not (instances, {shape[0]}, {shape[1]})"
+    if not all(isinstance(value, float) for value in pose.values.values()):
+        return "it added a value that is not a float"
+    if not (isinstance(pose.doubts, list) and all(isinstance(doubt, str) for doubt in pose.doubts)):
+        return "it made doubts that are no list of texts"
+    if not (isinstance(pose.time_ns, int | np.integer) and 0 <= pose.time_ns < _END_OF_TIME_NS):
+        return "it set a time that is no number of nanoseconds"
+    return ""
