@@ -41,6 +41,7 @@ class PoseWriter:
         started_ns: int,
         ended_ns: int,
         view: CropView | None = None,
+        time_ns: int = 0,
     ) -> tuple[bytes, int]:
         """Return the bytes of the pose and the time that stands in it as its publication.
 
@@ -51,6 +52,7 @@ class PoseWriter:
             started_ns: when inference started.
             ended_ns: when it ended.
             view: where in the frame it was seen, in a stream with a crop.
+            time_ns: that the keypoints are of, where a stage predicted them; 0: when the frame was captured.
         """
         if (frame.width, frame.height) != self._size:
             self._size = (frame.width, frame.height)
@@ -68,6 +70,7 @@ class PoseWriter:
         stamps.received_ns = frame.received_ns
         stamps.captured_client_ns = frame.captured_client_ns
         stamps.clock_uncertainty_ns = frame.clock_uncertainty_ns
+        stamps.keypoints_ns = time_ns
         stamps.inference_started_ns = started_ns
         stamps.inference_ended_ns = ended_ns
         published_ns = now_ns()

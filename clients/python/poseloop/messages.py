@@ -61,6 +61,7 @@ def pose_from_wire(message: pb.Pose) -> Pose:
             published_ns=stamps.published_ns,
             captured_client_ns=stamps.captured_client_ns,
             clock_uncertainty_ns=stamps.clock_uncertainty_ns,
+            keypoints_ns=stamps.keypoints_ns or stamps.captured_ns,
         ),
         counters=counters_from_wire(message.counters),
         width=message.width,

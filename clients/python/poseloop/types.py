@@ -79,7 +79,8 @@ class Stamps:
     """When what happened to a frame: nanoseconds of the server's monotonic clock.
 
     ``captured_ns`` was read on the client's clock (``captured_client_ns``) and converted; it is wrong by no more than
-    ``clock_uncertainty_ns``, which is 0 where client and server share a clock.
+    ``clock_uncertainty_ns``, which is 0 where client and server share a clock. ``keypoints_ns`` is the time that the
+    keypoints are of: ``captured_ns``, or later where a stage of the server predicted them.
     """
 
     captured_ns: int
@@ -89,6 +90,7 @@ class Stamps:
     published_ns: int
     captured_client_ns: int
     clock_uncertainty_ns: int
+    keypoints_ns: int = 0
 
     @property
     def age_ms(self) -> float:

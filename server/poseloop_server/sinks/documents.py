@@ -42,6 +42,9 @@ class StampsDocument(_Document):
     published_ns: Nanoseconds
     captured_client_ns: int = Field(description="nanoseconds of the client's monotonic clock")
     clock_uncertainty_ns: Count = Field(description="captured_ns is off by no more; 0 on a shared clock")
+    keypoints_ns: Nanoseconds = Field(
+        description="the time that the keypoints are of; later than captured_ns if predicted"
+    )
 
 
 class CountersDocument(_Document):
@@ -98,6 +101,24 @@ class EventDocument(_Document):
     counters: CountersDocument
 
 
+class TriggerDocument(_Document):
+    """A trigger gave a command; topic event/<stream>."""
+
+    kind: Literal["triggered"] = "triggered"
+    stream: str
+    time_ns: Nanoseconds = Field(description="when it was published")
+    message: str
+    server_id: str
+    trigger: str = Field(description="its name")
+    edge: str = Field(description="rise, while or fall")
+    output: str = Field(description="that the command was for")
+    number: Count = Field(description="of the command, counted by stream from 1")
+    sequence: Count = Field(description="of the frame whose pose caused it")
+    captured_ns: Nanoseconds
+    decided_ns: Nanoseconds
+    values: dict[str, float | None] = Field(description="what the condition was made of; null where not a number")
+
+
 class StatusDocument(_Document):
     """The state of the server, once a second; topic status."""
 
@@ -110,7 +131,7 @@ class StatusDocument(_Document):
     version: str
 
 
-Document = Annotated[PoseDocument | EventDocument | StatusDocument, Field(discriminator="kind")]
+Document = Annotated[PoseDocument | EventDocument | TriggerDocument | StatusDocument, Field(discriminator="kind")]
 _EVENT_KINDS: dict[int, Literal["opened", "closed", "failed", "swapped"]] = {
     pb.StreamEvent.KIND_OPENED: "opened",
     pb.StreamEvent.KIND_CLOSED: "closed",
@@ -134,7 +155,7 @@ def to_json(topic: bytes, payload: bytes) -> bytes:
     return _to_document(topic, payload).model_dump_json().encode()
 
 
-def _to_document(topic: bytes, payload: bytes) -> PoseDocument | EventDocument | StatusDocument:
+def _to_document(topic: bytes, payload: bytes) -> Document:
     if topic == STATUS_TOPIC.encode():
         status = pb.ServerStatus.FromString(payload)
         return StatusDocument(
@@ -147,6 +168,8 @@ def _to_document(topic: bytes, payload: bytes) -> PoseDocument | EventDocument |
         )
     if topic.startswith(b"event/"):
         event = pb.StreamEvent.FromString(payload)
+        if event.kind == pb.StreamEvent.KIND_TRIGGERED:
+            return _trigger(event)
         return EventDocument(
             kind=_EVENT_KINDS[event.kind],
             stream=event.stream,
@@ -157,6 +180,24 @@ def _to_document(topic: bytes, payload: bytes) -> PoseDocument | EventDocument |
             counters=CountersDocument(**asdict(counters_from_wire(event.counters))),
         )
     return _pose(pose_from_wire(pb.Pose.FromString(payload)))
+
+
+def _trigger(event: pb.StreamEvent) -> TriggerDocument:
+    trigger = event.trigger
+    return TriggerDocument(
+        stream=event.stream,
+        time_ns=event.time_ns,
+        message=event.message,
+        server_id=event.server_id,
+        trigger=trigger.name,
+        edge=trigger.edge,
+        output=trigger.output,
+        number=trigger.number,
+        sequence=trigger.sequence,
+        captured_ns=trigger.captured_ns,
+        decided_ns=trigger.decided_ns,
+        values={name: _finite(value) for name, value in trigger.values.items()},
+    )
 
 
 def _pose(pose: Pose) -> PoseDocument:

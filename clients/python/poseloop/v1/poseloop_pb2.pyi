@@ -168,7 +168,7 @@ class StreamCounters(_message.Message):
     def __init__(self, client: _Optional[_Union[ClientCounters, _Mapping]] = ..., received: _Optional[int] = ..., published: _Optional[int] = ..., dropped_mailbox: _Optional[int] = ..., failed: _Optional[int] = ..., dropped_rate: _Optional[int] = ...) -> None: ...
 
 class Stamps(_message.Message):
-    __slots__ = ("captured_ns", "received_ns", "inference_started_ns", "inference_ended_ns", "published_ns", "captured_client_ns", "clock_uncertainty_ns")
+    __slots__ = ("captured_ns", "received_ns", "inference_started_ns", "inference_ended_ns", "published_ns", "captured_client_ns", "clock_uncertainty_ns", "keypoints_ns")
     CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_NS_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_STARTED_NS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,7 @@ class Stamps(_message.Message):
     PUBLISHED_NS_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_CLIENT_NS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_UNCERTAINTY_NS_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINTS_NS_FIELD_NUMBER: _ClassVar[int]
     captured_ns: int
     received_ns: int
     inference_started_ns: int
@@ -183,7 +184,8 @@ class Stamps(_message.Message):
     published_ns: int
     captured_client_ns: int
     clock_uncertainty_ns: int
-    def __init__(self, captured_ns: _Optional[int] = ..., received_ns: _Optional[int] = ..., inference_started_ns: _Optional[int] = ..., inference_ended_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., captured_client_ns: _Optional[int] = ..., clock_uncertainty_ns: _Optional[int] = ...) -> None: ...
+    keypoints_ns: int
+    def __init__(self, captured_ns: _Optional[int] = ..., received_ns: _Optional[int] = ..., inference_started_ns: _Optional[int] = ..., inference_ended_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., captured_client_ns: _Optional[int] = ..., clock_uncertainty_ns: _Optional[int] = ..., keypoints_ns: _Optional[int] = ...) -> None: ...
 
 class Pose(_message.Message):
     __slots__ = ("stream", "sequence", "stamps", "keypoints", "instances", "keypoint_names", "model", "server_id", "session_id", "counters", "width", "height", "model_sha256", "crop")
@@ -234,7 +236,7 @@ class CropView(_message.Message):
     def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., searched: bool = ..., lost: bool = ...) -> None: ...
 
 class StreamEvent(_message.Message):
-    __slots__ = ("stream", "kind", "time_ns", "message", "server_id", "session_id", "counters")
+    __slots__ = ("stream", "kind", "time_ns", "message", "server_id", "session_id", "counters", "trigger")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[StreamEvent.Kind]
@@ -242,11 +244,13 @@ class StreamEvent(_message.Message):
         KIND_CLOSED: _ClassVar[StreamEvent.Kind]
         KIND_FAILED: _ClassVar[StreamEvent.Kind]
         KIND_SWAPPED: _ClassVar[StreamEvent.Kind]
+        KIND_TRIGGERED: _ClassVar[StreamEvent.Kind]
     KIND_UNSPECIFIED: StreamEvent.Kind
     KIND_OPENED: StreamEvent.Kind
     KIND_CLOSED: StreamEvent.Kind
     KIND_FAILED: StreamEvent.Kind
     KIND_SWAPPED: StreamEvent.Kind
+    KIND_TRIGGERED: StreamEvent.Kind
     STREAM_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     TIME_NS_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +258,7 @@ class StreamEvent(_message.Message):
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_FIELD_NUMBER: _ClassVar[int]
     stream: str
     kind: StreamEvent.Kind
     time_ns: int
@@ -261,7 +266,35 @@ class StreamEvent(_message.Message):
     server_id: str
     session_id: int
     counters: StreamCounters
-    def __init__(self, stream: _Optional[str] = ..., kind: _Optional[_Union[StreamEvent.Kind, str]] = ..., time_ns: _Optional[int] = ..., message: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ...) -> None: ...
+    trigger: Trigger
+    def __init__(self, stream: _Optional[str] = ..., kind: _Optional[_Union[StreamEvent.Kind, str]] = ..., time_ns: _Optional[int] = ..., message: _Optional[str] = ..., server_id: _Optional[str] = ..., session_id: _Optional[int] = ..., counters: _Optional[_Union[StreamCounters, _Mapping]] = ..., trigger: _Optional[_Union[Trigger, _Mapping]] = ...) -> None: ...
+
+class Trigger(_message.Message):
+    __slots__ = ("name", "edge", "output", "number", "sequence", "captured_ns", "decided_ns", "values")
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EDGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_NS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    edge: str
+    output: str
+    number: int
+    sequence: int
+    captured_ns: int
+    decided_ns: int
+    values: _containers.ScalarMap[str, float]
+    def __init__(self, name: _Optional[str] = ..., edge: _Optional[str] = ..., output: _Optional[str] = ..., number: _Optional[int] = ..., sequence: _Optional[int] = ..., captured_ns: _Optional[int] = ..., decided_ns: _Optional[int] = ..., values: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class ServerStatus(_message.Message):
     __slots__ = ("server_id", "time_ns", "started_ns", "models", "streams", "version", "clock_id", "shared_memory")
@@ -432,3 +465,73 @@ class ListStreamsResponse(_message.Message):
     time_ns: int
     streams: _containers.RepeatedCompositeFieldContainer[StreamInfo]
     def __init__(self, server_id: _Optional[str] = ..., time_ns: _Optional[int] = ..., streams: _Optional[_Iterable[_Union[StreamInfo, _Mapping]]] = ...) -> None: ...
+
+class TriggerInfo(_message.Message):
+    __slots__ = ("stream", "trigger", "condition", "armed", "state", "fired", "suppressed")
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    ARMED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FIRED_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    stream: str
+    trigger: str
+    condition: str
+    armed: bool
+    state: str
+    fired: int
+    suppressed: _containers.RepeatedCompositeFieldContainer[Count]
+    def __init__(self, stream: _Optional[str] = ..., trigger: _Optional[str] = ..., condition: _Optional[str] = ..., armed: bool = ..., state: _Optional[str] = ..., fired: _Optional[int] = ..., suppressed: _Optional[_Iterable[_Union[Count, _Mapping]]] = ...) -> None: ...
+
+class OutputInfo(_message.Message):
+    __slots__ = ("name", "type", "connected", "commands")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    connected: bool
+    commands: _containers.RepeatedCompositeFieldContainer[Count]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., connected: bool = ..., commands: _Optional[_Iterable[_Union[Count, _Mapping]]] = ...) -> None: ...
+
+class Count(_message.Message):
+    __slots__ = ("name", "count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    count: int
+    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class ListTriggersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTriggersResponse(_message.Message):
+    __slots__ = ("experiment", "record", "triggers", "outputs")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    TRIGGERS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    experiment: str
+    record: str
+    triggers: _containers.RepeatedCompositeFieldContainer[TriggerInfo]
+    outputs: _containers.RepeatedCompositeFieldContainer[OutputInfo]
+    def __init__(self, experiment: _Optional[str] = ..., record: _Optional[str] = ..., triggers: _Optional[_Iterable[_Union[TriggerInfo, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[OutputInfo, _Mapping]]] = ...) -> None: ...
+
+class ArmTriggersRequest(_message.Message):
+    __slots__ = ("stream", "trigger", "armed")
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_FIELD_NUMBER: _ClassVar[int]
+    ARMED_FIELD_NUMBER: _ClassVar[int]
+    stream: str
+    trigger: str
+    armed: bool
+    def __init__(self, stream: _Optional[str] = ..., trigger: _Optional[str] = ..., armed: bool = ...) -> None: ...
+
+class ArmTriggersResponse(_message.Message):
+    __slots__ = ("triggers",)
+    TRIGGERS_FIELD_NUMBER: _ClassVar[int]
+    triggers: int
+    def __init__(self, triggers: _Optional[int] = ...) -> None: ...

@@ -383,3 +383,122 @@ class StreamService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class LoopServiceStub(object):
+    """Lists, arms and disarms the triggers of a server that was started with --loop.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListTriggers = channel.unary_unary(
+                '/poseloop.v1.LoopService/ListTriggers',
+                request_serializer=poseloop_dot_v1_dot_poseloop__pb2.ListTriggersRequest.SerializeToString,
+                response_deserializer=poseloop_dot_v1_dot_poseloop__pb2.ListTriggersResponse.FromString,
+                _registered_method=True)
+        self.ArmTriggers = channel.unary_unary(
+                '/poseloop.v1.LoopService/ArmTriggers',
+                request_serializer=poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersRequest.SerializeToString,
+                response_deserializer=poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersResponse.FromString,
+                _registered_method=True)
+
+
+class LoopServiceServicer(object):
+    """Lists, arms and disarms the triggers of a server that was started with --loop.
+    """
+
+    def ListTriggers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArmTriggers(self, request, context):
+        """Takes effect at each stream's next pose, and stands in the record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LoopServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListTriggers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTriggers,
+                    request_deserializer=poseloop_dot_v1_dot_poseloop__pb2.ListTriggersRequest.FromString,
+                    response_serializer=poseloop_dot_v1_dot_poseloop__pb2.ListTriggersResponse.SerializeToString,
+            ),
+            'ArmTriggers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArmTriggers,
+                    request_deserializer=poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersRequest.FromString,
+                    response_serializer=poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'poseloop.v1.LoopService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('poseloop.v1.LoopService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class LoopService(object):
+    """Lists, arms and disarms the triggers of a server that was started with --loop.
+    """
+
+    @staticmethod
+    def ListTriggers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/poseloop.v1.LoopService/ListTriggers',
+            poseloop_dot_v1_dot_poseloop__pb2.ListTriggersRequest.SerializeToString,
+            poseloop_dot_v1_dot_poseloop__pb2.ListTriggersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArmTriggers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/poseloop.v1.LoopService/ArmTriggers',
+            poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersRequest.SerializeToString,
+            poseloop_dot_v1_dot_poseloop__pb2.ArmTriggersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
