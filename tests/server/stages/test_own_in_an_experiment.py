@@ -1,0 +1,134 @@
+"""Own stages in a running experiment: acted on, recorded with their files, replayed, rehearsed, and closed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from poseloop.clock import now_ns
+from poseloop.errors import InvalidInputError
+from poseloop.types import Counters, PixelFormat
+from poseloop_server.frames import IncomingFrame
+from poseloop_server.loop.config import load_loop
+from poseloop_server.loop.experiment import LiveExperiment
+from poseloop_server.model import PoseModel
+from poseloop_server.outputs.base import OutputServices
+from poseloop_server.record.entries import DecisionEntry
+from poseloop_server.record.reader import Log
+from poseloop_server.record.rebuilt import loop_maker
+from poseloop_server.record.replay import replay
+from poseloop_server.rehearse.log import LogRecording
+from poseloop_server.rehearse.run import ENDED, Rehearsal, run
+from poseloop_server.sinks.base import Sinks
+
+from tests.server.stages.user_files import write
+
+CONFIG = """
+    experiment: own
+    outputs:
+      events: {type: zeromq}
+    streams:
+      cam0:
+        stages:
+          - python: {file: code/mine.py, class: Mine}
+          - deeplabcut_live: {file: code/processor.py, class: Counts, save: times.txt}
+        values: [travelled]
+        triggers:
+          far:
+            when: travelled > 30
+            max_age_ms: 60000
+            on_rise: {events: {message: far}}
+"""
+MINE = """
+    from helper import length
+
+    class Mine:
+        before, travelled = None, 0.0
+
+        def process(self, pose):
+            here = pose.keypoints[0, 0, :2].copy()
+            if self.before is not None:
+                self.travelled += length(here - self.before)
+            self.before = here
+            if self.travelled > 60:
+                self.travelled = 0.0
+            pose.values["travelled"] = self.travelled
+            return pose
+"""
+PROCESSOR = """
+    import time
+    from dlclive import Processor
+
+    class Counts(Processor):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.times = []
+
+        def process(self, pose, **kwargs):
+            self.times.append(time.time())
+            return pose + [[0.5 * len(self.times), 0, 0]]
+
+        def save(self, file):
+            open(file, "w").write(f"{len(self.times)}")
+            return 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "loop.yaml", CONFIG)
+    write(tmp_path, "code/helper.py", "def length(step):\n    return float((step ** 2).sum()) ** 0.5\n")
+    write(tmp_path, "code/mine.py", MINE)
+    write(tmp_path, "code/processor.py", PROCESSOR)
+    return tmp_path
+
+
+def experiment(folder: Path, spot_model: Path) -> Path:
+    """Run 25 poses through it, and return its log."""
+    model = PoseModel(spot_model)
+    live = LiveExperiment(folder / "loop.yaml", OutputServices(Sinks(), "server"))
+    live.start([model])
+    live.prepare_stream("cam0", model)
+    loop = live.open_stream("cam0", model)
+    assert loop is not None
+    assert live.record is not None
+    log, began = live.record, now_ns()
+    for number in range(25):
+        at = began + number * 1_000
+        frame = IncomingFrame(number, 64, 48, PixelFormat.GRAY8, b"", at, at, at, 0)
+        keypoints = np.array([[(4.0 * (number % 9), 10, 0.9), (20, 20, 0.9)]], np.float32)
+        loop.step(frame, keypoints, (at, at), None, None)
+        loop.published(now_ns())
+    live.close_stream("cam0", "the camera was closed", Counters(sent=25, published=25))
+    live.stop()
+    return log
+
+
+def test_what_own_stages_led_to_is_replayed_and_rehearsed_alike(folder: Path, spot_model: Path) -> None:
+    path = experiment(folder, spot_model)
+    log = Log(path)
+    assert [file.path for file in log.header.files] == ["code/helper.py", "code/mine.py", "code/processor.py"]
+    assert (folder / "times.txt").read_text() == "25"
+    result = replay(log, loop_maker(log.header, own_code=True))
+    assert (result.poses, result.different) == (25, 0)
+    assert result.decisions >= 4
+
+    recording = LogRecording(path, None, None)
+    rehearsal = Rehearsal(load_loop(folder / "loop.yaml"), "cam0", recording)
+    run([rehearsal], recording)
+    assert not rehearsal.problems
+    logged = [entry for entry in log.entries() if isinstance(entry, DecisionEntry)]
+    assert [(one.sequence, one.edge, one.values) for one in logged if one.sequence is not None] == [
+        (event.frame, event.decision.edge, dict(event.decision.values))
+        for event in rehearsal.events
+        if event.decision.reason not in (ENDED, "the camera was closed")
+    ]
+    assert (folder / "times-2.txt").read_text() == "25"
+
+
+def test_a_changed_neighbour_is_noticed_before_a_replay(folder: Path, spot_model: Path) -> None:
+    log = Log(experiment(folder, spot_model))
+    write(folder, "code/helper.py", "def length(step):\n    return 0.0\n")
+    with pytest.raises(InvalidInputError, match=r"helper\.py is not the one that ran"):
+        loop_maker(log.header, own_code=True)
