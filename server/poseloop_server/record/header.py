@@ -1,0 +1,117 @@
+"""The first line of a log: what was run, with what, since when."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from poseloop.clock import clock_id, now_ns
+from poseloop.errors import InvalidInputError
+
+from poseloop_server.record.entries import FORMAT, CodeFile, ModelFile
+
+_PACKAGES = ("poseloop", "numpy", "onnxruntime", "onnxruntime-gpu", "pydantic")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When an experiment began, on both clocks.
+
+    Attributes:
+        utc: wall time.
+        ns: of the monotonic clock, at the same moment.
+    """
+
+    utc: datetime
+    ns: int
+
+    @classmethod
+    def now(cls) -> Start:
+        """Read both clocks; what lies between the two readings is halved."""
+        before = now_ns()
+        utc = datetime.now(UTC)
+        return cls(utc, (before + now_ns()) // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What a log's header says of an experiment.
+
+    Attributes:
+        name: of the experiment.
+        configuration: as read, its text and all values; a replay rebuilds the loop from it.
+        server_id: of the server that runs it.
+        models: that the server has, as name and SHA-256 of the file.
+        folder: of the configuration.
+        code: files of the user's own stages, absolute or from ``folder`` on.
+    """
+
+    name: str
+    configuration: Mapping[str, Any]
+    server_id: str = ""
+    models: tuple[ModelFile, ...] = ()
+    folder: Path = Path()
+    code: tuple[str, ...] = ()
+
+    def header(self, start: Start) -> dict[str, Any]:
+        """Return the fields of the header.
+
+        Raises:
+            InvalidInputError: a file of an own stage can't be read.
+        """
+        return {
+            "format": FORMAT,
+            "experiment": self.name,
+            "started_utc": start.utc.isoformat(),
+            "started_ns": start.ns,
+            "clock_id": clock_id(),
+            "server_id": self.server_id,
+            "configuration": dict(self.configuration),
+            "files": [each.model_dump() for each in code_files(self.code, self.folder)],
+            "models": [each.model_dump() for each in self.models],
+            "versions": versions(),
+            "platform": platform.platform(),
+        }
+
+
+def code_files(paths: Iterable[str], folder: Path) -> list[CodeFile]:
+    """Return files of own stages with their SHA-256.
+
+    Raises:
+        InvalidInputError: one can't be read.
+    """
+    names = {path_from(folder, path): folder / path for path in paths}
+    return [CodeFile(path=name, sha256=_sha256(file)) for name, file in sorted(names.items())]
+
+
+def path_from(folder: Path, path: str) -> str:
+    """Return the path of a file from a folder on, with slashes; of one that lies elsewhere the whole path."""
+    file = (folder / path).resolve()
+    try:
+        return file.relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return str(file)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers may depend on, by package; of those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInputError(f"the stage's file {path} can't be read: {error.strerror}; correct its path") from None
