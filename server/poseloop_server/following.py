@@ -94,10 +94,10 @@ class Following:
             keypoints = infer(pixels.part(view, self._color)[np.newaxis])[0]
         return self._follower.keypoints, self._follower.view
 
-    def find(self, pixels: Pixels, infer: Infer) -> NDArray[np.float32]:
-        """Return the pose of the next frame, ``(1, keypoints, 3)``."""
+    def find(self, pixels: Pixels, infer: Infer) -> tuple[NDArray[np.float32], CropView]:
+        """Return the pose of the next frame, ``(1, keypoints, 3)``, and where it was seen."""
         first = self.begin(pixels)
-        return self.finish(infer(first[np.newaxis])[0], infer)[0]
+        return self.finish(infer(first[np.newaxis])[0], infer)
 
 
 def require_croppable(model: PoseModel) -> None:

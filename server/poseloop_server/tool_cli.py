@@ -74,7 +74,8 @@ def track(
     from poseloop_server.following import require_croppable
     from poseloop_server.model import PoseModel
     from poseloop_server.provider_options import options_of_flag
-    from poseloop_server.track import TrackOutputs, open_video, track_video
+    from poseloop_server.track import TrackOutputs, track_video
+    from poseloop_server.video_poses import open_video
 
     tables = list(output or [Path(f"{video.stem}_{model.stem}.csv")])
     if h5 and not any(table.suffix == ".h5" for table in tables):
@@ -90,7 +91,7 @@ def track(
         loaded = PoseModel(model, provider=provider, options=options, threads=threads or os.cpu_count() or 1)
     if window is not None:
         require_croppable(loaded)
-    with _stopped_by_ctrl_c() as stop, _progress(console) as progress:
+    with stopped_by_ctrl_c() as stop, progress_bar(console) as progress:
         bar = progress.add_task(video.name, total=source.frames or None)
         result = track_video(
             source,
@@ -140,7 +141,7 @@ def demo(
 
 
 @contextmanager
-def _stopped_by_ctrl_c() -> Iterator[Event]:
+def stopped_by_ctrl_c() -> Iterator[Event]:
     """Within the block, Ctrl-C and SIGTERM set the event; a second one acts as usual."""
     stop = Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -162,7 +163,8 @@ def _stopped_by_ctrl_c() -> Iterator[Event]:
         restore()
 
 
-def _progress(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """Return a bar that counts frames."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

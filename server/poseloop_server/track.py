@@ -7,33 +7,30 @@ frames ahead of the next, so a slow step slows the others and memory stays flat.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
 from poseloop.crop import Crop
 from poseloop.errors import InvalidInputError
-from poseloop.images import to_model_color
 from poseloop.sources import VideoSource
 from poseloop.types import Frame
 
 from poseloop_server.clip import Clip
-from poseloop_server.following import Following, Pixels
 from poseloop_server.model import PoseModel
 from poseloop_server.overlay import Overlay
 from poseloop_server.tables import TableWriter, open_table, partial_of, require_format
+from poseloop_server.video_poses import FRAMES_AHEAD, poses_of
 
 Image = NDArray[np.uint8]
-
-FRAMES_AHEAD: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +50,18 @@ class TrackResult:
     interrupted: bool
 
 
-def open_video(path: Path) -> VideoSource:
-    """Open a video to be tracked: every frame, as fast as frames are taken.
-
-    Raises:
-        InvalidInputError: it is not there, or no video.
-    """
-    if not path.is_file():
-        raise InvalidInputError(f"there is no video {path}")
-    return VideoSource(path, None, paced=False, loop=False)
-
-
-def decoded_ahead(video: VideoSource) -> Iterator[Frame]:
-    """Yield every frame of a video, which a thread of its own decodes a few frames ahead; then close it.
-
-    Raises:
-        InvalidInputError: not one frame can be decoded.
-    """
-    frames = iter(video)
-    with video, ThreadPoolExecutor(1, "poseloop-decode") as decoder:
-        ahead = deque(decoder.submit(next, frames, None) for _ in range(FRAMES_AHEAD))
-        while (frame := ahead.popleft().result()) is not None:
-            ahead.append(decoder.submit(next, frames, None))
-            yield frame
-
-
 class AnnotatedVideo:
-    """Draws poses over images and writes them to a video file, on a thread of its own."""
+    """Draws over images and writes them to a video file, on a thread of its own."""
 
-    def __init__(self, path: Path, frames_per_second: float, overlay: Overlay) -> None:
+    def __init__(self, path: Path, frames_per_second: float) -> None:
         self._path = path
         self._clip = Clip(partial_of(path), frames_per_second)
-        self._overlay = overlay
         self._artist = ThreadPoolExecutor(1, "poseloop-draw")
         self._waiting: deque[Future[None]] = deque()
 
-    def add(self, frame: Frame, keypoints: NDArray[np.float32], number: int) -> None:
-        """Hand over one frame, whose image is drawn on, and its pose ``(instances, keypoints, 3)``."""
-        self._waiting.append(self._artist.submit(self._draw, _to_bgr(frame), keypoints, f"frame {number}"))
+    def add(self, frame: Frame, draw: Callable[[Image], None]) -> None:
+        """Hand over one frame, whose image is drawn on, and what draws on it."""
+        self._waiting.append(self._artist.submit(self._draw, _to_bgr(frame), draw))
         if len(self._waiting) > FRAMES_AHEAD:
             self._waiting.popleft().result()
 
@@ -109,8 +80,8 @@ class AnnotatedVideo:
         self._clip.close()
         partial_of(self._path).unlink(missing_ok=True)
 
-    def _draw(self, image: Image, keypoints: NDArray[np.float32], caption: str) -> None:
-        self._overlay.draw(image, keypoints, caption)
+    def _draw(self, image: Image, draw: Callable[[Image], None]) -> None:
+        draw(image)
         self._clip.add(image)
 
 
@@ -194,40 +165,33 @@ def track_video(
     started_ns = now_ns()
     times_ms: list[float] = []
     interrupted = False
-    following = None if crop is None else Following(crop, model.spec)
-    frames = decoded_ahead(video)
-    first = next(frames)  # before any file is made, for this is where a broken video shows
+    poses = poses_of(video, model, crop)
+    first = next(poses)  # before any file is made, for this is where a broken video shows
     with ExitStack() as open_files:
         tables = []
         for path in outputs.tables:
             tables.append(open_table(path, model.spec, video.path))
-            _finish_with(open_files, tables[-1])
+            finish_with(open_files, tables[-1])
         overlay = Overlay(model.spec.keypoints, model.spec.skeleton)
-        annotated = AnnotatedVideo(outputs.video, video.own_frames_per_second, overlay) if outputs.video else None
+        annotated = AnnotatedVideo(outputs.video, video.own_frames_per_second) if outputs.video else None
         if annotated is not None:
-            _finish_with(open_files, annotated)
-        for number, frame in enumerate(chain([first], frames)):
+            finish_with(open_files, annotated)
+        for pose in chain([first], poses):
             if stop():
                 interrupted = True
                 break
-            before_ns = now_ns()
-            pixels = Pixels(np.asarray(frame.image), frame.format)
-            if following is not None:
-                keypoints = following.find(pixels, model.infer)
-            else:
-                image = to_model_color(pixels.image, pixels.format, model.spec.color)
-                keypoints = model.infer(image[np.newaxis])[0]
-            times_ms.append((now_ns() - before_ns) / 1e6)
+            times_ms.append(pose.inference_ms)
             for table in tables:
-                table.add(keypoints)
+                table.add(pose.keypoints)
             if annotated is not None:
-                annotated.add(frame, keypoints, number)
-            on_frame(number + 1)
+                caption = f"frame {pose.number}"
+                annotated.add(pose.frame, partial(overlay.draw, keypoints=pose.keypoints, caption=caption))
+            on_frame(pose.number + 1)
     seconds = (now_ns() - started_ns) / 1e9
     return TrackResult(len(times_ms), seconds, median(times_ms) if times_ms else 0.0, interrupted)
 
 
-def _finish_with(open_files: ExitStack, output: TableWriter | AnnotatedVideo) -> None:
+def finish_with(open_files: ExitStack, output: TableWriter | AnnotatedVideo) -> None:
     """Close an output at the end of the run, and discard it if the run or closing it fails."""
 
     def finish(kind: type[BaseException] | None, *_: object) -> None:

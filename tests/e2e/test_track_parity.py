@@ -12,7 +12,8 @@ from poseloop.arena import Arena, ArenaSettings
 from poseloop.crop import Crop
 from poseloop_server.model import PoseModel
 from poseloop_server.processes import Children
-from poseloop_server.track import TrackOutputs, open_video, track_video
+from poseloop_server.track import TrackOutputs, track_video
+from poseloop_server.video_poses import open_video
 
 from tests.models import write_spot_model
 

@@ -62,7 +62,7 @@ def test_a_spot_is_followed_in_pixels_of_the_frame(spot_model: Path) -> None:
         image = np.full((240, 320), 10, np.uint8)
         image[y - 1 : y + 2, x - 1 : x + 2] = 120
         image[y, x] = 250
-        found = following.find(Pixels(image, PixelFormat.GRAY8), infer)
+        found, _ = following.find(Pixels(image, PixelFormat.GRAY8), infer)
         assert found[0, 0].tolist() == pytest.approx([x, y, 250 / 255])
     assert looks[0] == (111, 148), "the frame with the pixels of four windows"
     assert (240, 320) not in looks

@@ -11,7 +11,8 @@ import pytest
 from poseloop.errors import InvalidInputError
 from poseloop_server.clip import Clip
 from poseloop_server.model import ModelFailedError, PoseModel
-from poseloop_server.track import TrackOutputs, open_video, track_video
+from poseloop_server.track import TrackOutputs, track_video
+from poseloop_server.video_poses import open_video
 
 from tests.models import write_spot_model
 

@@ -131,6 +131,7 @@ class VideoSource(_Closing):
         path: of the file.
         own_frames_per_second: at which it was recorded, or ``fps``.
         frames: as the file's header has it, which may be off by a few; 0 where it says nothing.
+        size: width and height of the frames, in pixels.
     """
 
     def __init__(self, path: Path, fps: float | None, *, paced: bool, loop: bool) -> None:
@@ -143,6 +144,8 @@ class VideoSource(_Closing):
         rate = fps or (own_rate if 0 < own_rate < math.inf else _UNKNOWN_RATE)
         self.own_frames_per_second = rate
         self.frames = max(round(self._capture.get(_opencv().CAP_PROP_FRAME_COUNT)), 0)
+        sides = (_opencv().CAP_PROP_FRAME_WIDTH, _opencv().CAP_PROP_FRAME_HEIGHT)
+        self.size = (round(self._capture.get(sides[0])), round(self._capture.get(sides[1])))
         self.frames_per_second = rate if paced else math.nan
         self.description = f"video {path.name}"
         self._schedule = Schedule(rate) if paced else None

@@ -1,0 +1,164 @@
+"""Recorded poses: tables that we and DeepLabCut write, and our own log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from poseloop.errors import InvalidInputError
+from poseloop_server.record.entries import DecisionEntry
+from poseloop_server.record.reader import Log
+from poseloop_server.rehearse.log import LogRecording
+from poseloop_server.rehearse.opening import Wanted, open_poses, read_size
+from poseloop_server.rehearse.recording import RecordedPose
+from poseloop_server.rehearse.run import ENDED, Rehearsal, run
+from poseloop_server.rehearse.table import read_table
+from poseloop_server.tables import open_table
+
+from tests.server.record.sessions import Session, random_configuration
+from tests.server.rehearse.recordings import spec
+
+MULTI = """\
+scorer,net,net,net,net,net,net
+individuals,a,a,a,b,b,b
+bodyparts,snout,snout,snout,snout,snout,snout
+coords,x,y,likelihood,x,y,likelihood
+0,1.5,2.5,0.9,,,
+7,3,4,1,5,6,0.25
+"""
+
+
+@pytest.mark.parametrize("ending", ["csv", "h5"])
+@given(
+    values=npst.arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.just(3)),
+        elements=st.floats(-1e4, 1e4, width=32) | st.just(np.nan),
+    )
+)  # fmt: skip
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_track_writes_is_read_back(tmp_path: Path, ending: str, values: np.ndarray) -> None:
+    names = ("snout", "left ear", "tail")[: values.shape[2]]
+    path = tmp_path / f"poses.{ending}"
+    table = open_table(path, spec(names, values.shape[1]), tmp_path / "mouse.avi")
+    for frame in values:
+        table.add(frame)
+    table.close()
+    read = read_table(path)
+    assert read.keypoints == names
+    assert read.frames.tolist() == list(range(len(values)))
+    assert np.allclose(read.poses, values, rtol=0, atol=0 if ending == "h5" else 1e-3, equal_nan=True)
+    assert (read.video is None) == (ending == "csv")
+
+
+def test_several_animals_and_missing_frames_of_a_csv_are_read(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text(MULTI)
+    wanted = Wanted(None, tmp_path / "two.csv", fps=10, size="320x240")
+    recorded = [item for item in open_poses(wanted).recording if isinstance(item, RecordedPose)]
+    assert [(one.frame, one.captured_ns, one.decided_ns) for one in recorded] == [
+        (0, 0, 10_000_000), (7, 700_000_000, 710_000_000)
+    ]  # fmt: skip
+    assert recorded[1].keypoints.tolist() == [[[3, 4, 1]], [[5, 6, 0.25]]]
+    assert np.isnan(recorded[0].keypoints[1]).all()
+    assert (recorded[0].width, recorded[0].height) == (320, 240)
+
+
+MISTAKES = [
+    ("x.csv", "a,b\n1,2\n", r"x\.csv is no table of poses: its first rows must be scorer"),
+    ("x.csv", "", r"x\.csv is no table of poses"),
+    ("x.csv", "scorer,n,n\nbodyparts,s,s\ncoords,x,y\n0,1,2\n", r"x\.csv: every keypoint needs the columns x, y, like"),
+    ("x.csv", MULTI.replace("7,3", "7,three"), r"x\.csv can't be read as a table of poses: could not convert"),
+    ("x.csv", MULTI.replace("7,3", "0,3"), r"x\.csv: the first column must hold the numbers of the frames"),
+    ("x.csv", MULTI.replace("7,3", "img7.png,3"), r"x\.csv: the first column must hold the numbers of the frames"),
+    ("x.csv", MULTI.replace("0.25", "0.25,8"), r"x\.csv can't be read as a table of poses"),
+    ("x.h5", "no HDF5", r"x\.h5 can't be read as HDF5"),
+    ("x.mp4", "", r"x\.mp4 must be a \.csv, \.h5, \.hdf5, or the \.jsonl of an experiment"),
+    ("x.jsonl", "{}\n", r"x\.jsonl is no log of poseloop"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "said"), MISTAKES)
+def test_a_mistake_is_one_sentence(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    wanted = Wanted(None, tmp_path / name, *((30, "320x240") if name != "x.jsonl" else ()))
+    with pytest.raises(InvalidInputError, match=said) as raised:
+        open_poses(wanted)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_table_of_pandas_alone_is_not_unpickled(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"x": [1.0]}).to_hdf(tmp_path / "dlc.h5", key="df_with_missing", format="table")
+    with pytest.raises(InvalidInputError, match=r"dlc\.h5 holds its names as pickles, .* give the \.csv"):
+        read_table(tmp_path / "dlc.h5")
+
+
+def test_rate_and_size_come_from_the_options_or_a_video(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text(MULTI)
+    for given_, missing in (({}, "--fps RATE and --size"), ({"fps": 30}, "--size"), ({"size": "1x1"}, "--fps")):
+        with pytest.raises(InvalidInputError, match=rf"two\.csv do not say what they are of; give {missing}"):
+            open_poses(Wanted(None, tmp_path / "two.csv", **given_))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="there is no video"):
+        open_poses(Wanted(tmp_path / "no.avi", tmp_path / "two.csv"))
+    with pytest.raises(InvalidInputError, match="has its own times and sizes"):
+        Wanted(None, tmp_path / "x.jsonl", fps=30)
+    with pytest.raises(InvalidInputError, match="'640' is no size of frames"):
+        read_size("640")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rules_of_a_log_decide_on_it_as_they_did(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    session = Session(tmp_path, random, random_configuration(random, ("cam0", "cam1")), ("cam0", "cam1"))
+    session.run(150)
+    path = session.end()
+    began_ns = Log(path).header.started_ns
+    for stream in ("cam0", "cam1"):
+        recording = LogRecording(path, stream, None)
+        assert recording.frames == 150
+        rehearsal = Rehearsal(session.config, stream, recording)
+        run([rehearsal], recording)
+        logged = [one for one in Log(path).entries() if isinstance(one, DecisionEntry) and one.stream == stream]
+        events = [event for event in rehearsal.events if event.decision.reason != ENDED]
+        for then, now in zip(logged, events, strict=True):
+            decision = now.decision
+            assert (then.trigger, then.edge, then.fired, then.reason) == (
+                decision.trigger, decision.edge, decision.fired, decision.reason
+            )  # fmt: skip
+            assert then.decided_ns - began_ns == now.decided_ns
+            assert then.values == pytest.approx(dict(decision.values), rel=0, abs=0, nan_ok=True)
+
+
+def test_a_log_of_several_streams_needs_a_choice_and_may_be_given_another_latency(tmp_path: Path) -> None:
+    random = Random(1)
+    session = Session(tmp_path, random, random_configuration(random, ("cam0", "cam1")), ("cam0", "cam1"))
+    session.run(20)
+    path = session.end()
+    with pytest.raises(InvalidInputError, match="holds the streams cam0, cam1; choose one with --stream"):
+        LogRecording(path, None, None)
+    with pytest.raises(InvalidInputError, match="holds no stream 'cam2'; did you mean 'cam"):
+        LogRecording(path, "cam2", None)
+    recorded = [one for one in LogRecording(path, "cam1", 7_000_000) if isinstance(one, RecordedPose)]
+    assert {one.decided_ns - one.captured_ns for one in recorded} == {7_000_000}
+
+
+def test_what_a_log_lacks_is_told(tmp_path: Path) -> None:
+    random = Random(1)
+    session = Session(tmp_path, random, random_configuration(random, ("cam0",)))
+    session.run(20)
+    path = session.end()
+    whole = LogRecording(path, None, None)
+    list(whole)
+    assert whole.remarks() == []
+    first, *lines = path.read_bytes().splitlines(keepends=True)
+    gap = {"kind": "lost", "from_ns": 1, "to_ns": 2, "entries": {"pose": 3, "decision": 1}, "streams": ["cam0"]}
+    path.write_bytes(b"".join([first, lines[0], json.dumps(gap).encode() + b"\n", *lines[1:], b'{"kind": "po']))
+    torn = LogRecording(path, None, None)
+    list(torn)
+    assert [remark[:23] for remark in torn.remarks()] == ["The log lacks 4 entries", "The last line of the lo"]
