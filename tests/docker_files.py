@@ -9,7 +9,8 @@ from io import BytesIO
 from pathlib import Path
 
 from dockerfile_parse import DockerfileParser
-from poseloop_server.settings import Settings, load_settings
+from poseloop_server.settings import Settings
+from poseloop_server.settings_sources import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKER = ROOT / "docker"

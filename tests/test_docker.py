@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from poseloop_server.settings import Settings, load_settings
+from poseloop_server.settings import Settings
+from poseloop_server.settings_sources import load_settings
 
 from tests.docker_files import (
     DOCKER,

@@ -33,11 +33,14 @@ from poseloop_server.bundled import arena_model_path
 from poseloop_server.events import Events
 from poseloop_server.following import require_croppable
 from poseloop_server.ingest.grpc_frames import GrpcFrames
+from poseloop_server.loop.experiment import LiveExperiment
+from poseloop_server.loop.service import LoopService
 from poseloop_server.metrics import MetricsEndpoint, PoseCollector
 from poseloop_server.model import PoseModel
 from poseloop_server.oip.service import SERVICE_NAME as INFERENCE_SERVICE
 from poseloop_server.oip.service import InferenceService
 from poseloop_server.oip.v2 import open_inference_pb2 as oip
+from poseloop_server.outputs.base import OutputServices
 from poseloop_server.placement import Placement
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
@@ -51,6 +54,9 @@ from poseloop_server.stream_table import StreamTable
 
 _log = logging.getLogger(__name__)
 _STATUS_INTERVAL_S = 1.0
+_WATCH_INTERVAL_S = 0.1
+# How long the turns that are due may take at the end, before an experiment's outputs are put to rest.
+_LAST_TURN_S = 5.0
 _SWITCH_INTERVAL_S = 0.00002
 _KEEPALIVE_TIME_MS = 10_000
 # Long, since on a slow link the answer to a ping stands behind frames.
@@ -58,7 +64,9 @@ _KEEPALIVE_TIMEOUT_MS = 20_000
 # Generated code carries no types.
 _add_model_service: Callable[..., None] = rpc.add_ModelServiceServicer_to_server
 _add_stream_service: Callable[..., None] = rpc.add_StreamServiceServicer_to_server
-_SERVICES = (*(f"poseloop.v1.{name}" for name in ("PoseService", "ModelService", "StreamService")), INFERENCE_SERVICE)
+_add_loop_service: Callable[..., None] = rpc.add_LoopServiceServicer_to_server
+_OWN_SERVICES = ("PoseService", "ModelService", "StreamService", "LoopService")
+_SERVICES = (*(f"poseloop.v1.{name}" for name in _OWN_SERVICES), INFERENCE_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class Server:
         settings: what it was started with.
         server_id: new for every instance.
         announcement: its real addresses, once `start` has returned.
+        experiment: acts on the poses; None: nothing does.
     """
 
     announcement: Announcement
@@ -92,8 +101,10 @@ class Server:
         self.registry = ModelRegistry(self._load_model, self._start_scheduler)
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # set at import
+        self.experiment: LiveExperiment | None = None
         self._metrics: MetricsEndpoint | None = None
         self._status: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def models(self) -> list[PoseModel]:
@@ -108,15 +119,20 @@ class Server:
         """
         try:
             publish, publish_json = self._open_sinks()
+            if self.settings.loop is not None:
+                self.experiment = LiveExperiment(self.settings.loop, OutputServices(self._sink, self.server_id))
             address = await self._open_grpc()
             if self.settings.metrics_address is not None:
                 self._metrics = MetricsEndpoint(
-                    self.settings.metrics_address, PoseCollector(self.table, lambda: self.models, self._sink)
+                    self.settings.metrics_address,
+                    PoseCollector(self.table, lambda: self.models, self._sink, self.experiment),
                 )
             models = _models_to_serve(self.settings)
             _require_known_names(self.settings, {name or path.stem for name, path in models})
             for name, path in models:
                 await self.registry.load(path, name)
+            if self.experiment is not None:
+                await asyncio.to_thread(self.experiment.start, self.models)
             self._frames.ready = True
         except BaseException:
             await self.stop()
@@ -130,6 +146,8 @@ class Server:
             server_id=self.server_id,
         )
         self._status = asyncio.create_task(self._tell_status())
+        if self.experiment is not None:
+            self._watch = asyncio.create_task(self._watch_streams(self.experiment))
         self._inference.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
@@ -145,7 +163,14 @@ class Server:
                 stopped = asyncio.gather(self._frames.stop(), self._inference.stop())
                 await asyncio.wait_for(stopped, self.settings.shutdown_grace_s)
             await self._grpc.stop(max(0.0, deadline_s - loop.time()))  # what the streams left of it
-        await self.registry.stop()
+        models = asyncio.ensure_future(self.registry.stop())
+        # A model's thread that hangs, such as in a stage of the user's, must not keep the outputs from their rest.
+        await asyncio.wait({models}, timeout=None if self.experiment is None else _LAST_TURN_S)
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.experiment is not None:
+            await asyncio.to_thread(self.experiment.stop)
+        await models
         if self._metrics is not None:
             self._metrics.close()
         if hasattr(self, "_sink"):
@@ -180,13 +205,14 @@ class Server:
 
     async def _open_grpc(self) -> HostPort:
         settings = self.settings
-        self._frames = GrpcFrames(settings, self.registry, self.table, self._events, self.server_id)
+        self._frames = GrpcFrames(settings, self.registry, self.table, self._events, self.server_id, self.experiment)
         self._inference = InferenceService(settings, self.registry)
         self._grpc = grpc.aio.server(options=_grpc_options(settings))
         self._frames.register(self._grpc)
         self._inference.register(self._grpc)
         _add_model_service(ModelService(self.registry, settings.models_dir), self._grpc)
         _add_stream_service(StreamService(self.table, self.server_id, settings.statistics_window_s), self._grpc)
+        _add_loop_service(LoopService(self.experiment), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflected = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(reflected, self._grpc, _reflected_descriptors())
@@ -231,6 +257,14 @@ class Server:
     def _placement(self, name: str) -> Placement:
         return self.settings.placement(name, len(self.settings.model))
 
+    async def _watch_streams(self, experiment: LiveExperiment) -> None:
+        while True:
+            try:
+                experiment.watch()
+            except Exception:  # what has failed once must be looked after all the same
+                _log.exception("the streams of the experiment could not be looked after")
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+
     async def _tell_status(self) -> None:
         while True:
             message = pb.ServerStatus(
@@ -244,6 +278,9 @@ class Server:
                 shared_memory="" if self._local_poses is None else self._local_poses.name,
             )
             self._sink.publish(STATUS_TOPIC.encode(), message.SerializeToString())
+            if self.experiment is not None:
+                for stream in self.table.open_streams():
+                    self.experiment.account(stream.identity.name, stream.counters())
             await asyncio.sleep(_STATUS_INTERVAL_S)
 
 

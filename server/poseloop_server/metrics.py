@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from poseloop_server.loop.experiment import LiveExperiment
 from poseloop_server.model import PoseModel
 from poseloop_server.settings import HostPort
 from poseloop_server.sinks.base import Sinks
@@ -33,12 +34,20 @@ class PoseCollector(Collector):
         table: the streams.
         models: returns the models that are loaded.
         sinks: what poses end in.
+        experiment: acts on poses; None: nothing does.
     """
 
-    def __init__(self, table: StreamTable, models: Callable[[], list[PoseModel]], sinks: Sinks) -> None:
+    def __init__(
+        self,
+        table: StreamTable,
+        models: Callable[[], list[PoseModel]],
+        sinks: Sinks,
+        experiment: LiveExperiment | None = None,
+    ) -> None:
         self._table = table
         self._models = models
         self._sinks = sinks
+        self._experiment = experiment
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -52,6 +61,8 @@ class PoseCollector(Collector):
         for name, count in self._sinks.lost().items():
             lost.add_metric([name], count)
         yield lost
+        if self._experiment is not None:
+            yield from _acts(self._experiment)
 
     def _waiting(self, models: list[PoseModel]) -> Iterator[Metric]:
         mailbox = GaugeMetricFamily("poseloop_mailbox_frames", "Frames that wait for inference", labels=["stream"])
@@ -82,6 +93,28 @@ def _loaded(models: list[PoseModel]) -> Iterator[Metric]:
         info.add_metric([model.name], said)
         inference.add_metric([model.name], model.inference_ms / 1e3)
     yield from (info, inference)
+
+
+def _acts(experiment: LiveExperiment) -> Iterator[Metric]:
+    fired = CounterMetricFamily("poseloop_trigger_fired", "Rises that fired", labels=["stream", "trigger"])
+    suppressed = CounterMetricFamily(
+        "poseloop_trigger_suppressed", "Rises that did not fire", labels=["stream", "trigger", "reason"]
+    )
+    for stream, loop in experiment.loops.items():
+        for trigger in loop.chain.status():
+            fired.add_metric([stream, trigger.name], trigger.fired)
+            for reason, count in trigger.suppressed.items():
+                suppressed.add_metric([stream, trigger.name, reason], count)
+    commands = CounterMetricFamily("poseloop_commands", "Commands, by how they ended", labels=["output", "status"])
+    connected = GaugeMetricFamily("poseloop_output_connected", "Whether an output is there", labels=["output"])
+    for name, output in experiment.outputs.items():
+        account = output.account()
+        connected.add_metric([name], account.connected)
+        for status, count in account.commands.items():
+            commands.add_metric([name, status.value], count)
+    lost = CounterMetricFamily("poseloop_record_entries_lost", "Entries that the record lacks")
+    lost.add_metric([], experiment.record_lost)
+    yield from (fired, suppressed, commands, connected, lost)
 
 
 def _frame_counters(totals: dict[str, Totals]) -> Iterator[Metric]:

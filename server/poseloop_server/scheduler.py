@@ -15,22 +15,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
-from poseloop.crop import CropView
 from poseloop.errors import PoseloopError
-from poseloop.images import Color
-from poseloop.types import ModelSpec, Policy
 
-from poseloop_server import replies
 from poseloop_server.doorbell import Doorbell
 from poseloop_server.events import Events
 from poseloop_server.following import Following
-from poseloop_server.frames import IncomingFrame, to_image, to_pixels
+from poseloop_server.frames import IncomingFrame
 from poseloop_server.jobs import Job, WaitingJobs
-from poseloop_server.mailbox import LiveMailbox
+from poseloop_server.member import Loop, Member, Size
 from poseloop_server.model import PoseModel
 from poseloop_server.placement import Placement
-from poseloop_server.pose_writer import PoseWriter
-from poseloop_server.sinks.base import Sink, pose_topic
+from poseloop_server.sinks.base import Sink
 from poseloop_server.stream import Stream
 from poseloop_server.turns import Turns
 
@@ -58,30 +53,6 @@ class FrameSource(Protocol):
         """Let whoever waits for the source go on: nobody will take in any more."""
 
 
-class _Member:
-    """A stream as its model's thread sees it."""
-
-    def __init__(self, stream: Stream, writer: PoseWriter, spec: ModelSpec) -> None:
-        self.stream = stream
-        self.writer = writer
-        crop = stream.identity.crop
-        self.following = None if crop is None else Following(crop, spec)
-        self.topic = pose_topic(stream.identity.name).encode()
-        self.priority = stream.identity.priority
-        # Only live frames are batched: a lossless stream is in no hurry.
-        self.live = stream.mailbox if isinstance(stream.mailbox, LiveMailbox) else None
-
-    def frames_for(self, size: Size) -> Size | None:
-        """Return how large the frames are of which the model gets an image of this size; None: it gets none next."""
-        return size if self.following is None else self.following.follows_in(*size)
-
-    def image_of(self, frame: IncomingFrame, color: Color) -> NDArray[np.uint8]:
-        """Return what the model sees first of a frame; raises as `to_image`."""
-        if self.following is None:
-            return to_image(frame, color)
-        return self.following.begin(to_pixels(frame, color))
-
-
 @dataclass(slots=True)
 class _Swap:
     """Another version of the model, on its way to the thread; afterwards holds the one that it replaced."""
@@ -94,12 +65,11 @@ class _Swap:
 class _Source:
     """A stream whose frames the thread has to fetch from now on, on its way to the thread."""
 
-    member: _Member
+    member: Member
     source: FrameSource
 
 
-Size = tuple[int, int]  # width, height
-_Taken = tuple[_Member, IncomingFrame]
+_Taken = tuple[Member, IncomingFrame]
 
 
 class Scheduler:
@@ -123,14 +93,14 @@ class Scheduler:
         self._sink = sink
         self._events = events
         self._server_id = server_id
-        self._members: dict[int, _Member] = {}  # by session id; changed on the event loop's thread only
+        self._members: dict[int, Member] = {}  # by session id; changed on the event loop's thread only
         self._jobs = WaitingJobs()
         self._opening = threading.Lock()
-        self._ready: SimpleQueue[_Member | WaitingJobs | _Swap | _Source | None] = SimpleQueue()
+        self._ready: SimpleQueue[Member | WaitingJobs | _Swap | _Source | None] = SimpleQueue()
         self._bell: Doorbell | None = None
         self._listens = False  # whether the thread waits for the bell; written by the thread
         # What follows is the thread's own:
-        self._turns: Turns[_Member | WaitingJobs] = Turns()
+        self._turns: Turns[Member | WaitingJobs] = Turns()
         self._running = model
         self._ending = False
         self._ended = False
@@ -154,9 +124,11 @@ class Scheduler:
                 self._bell = Doorbell(name)
             return self._bell
 
-    def add(self, stream: Stream) -> None:
-        """Serve a stream from now on."""
-        self._members[stream.identity.session_id] = _Member(stream, self._writer(stream, self.model), self.model.spec)
+    def add(self, stream: Stream, loop: Loop | None = None) -> None:
+        """Serve a stream from now on; ``loop`` acts on its poses."""
+        self._members[stream.identity.session_id] = Member(
+            stream, self.model, self._sink, self._events, self._server_id, loop
+        )
 
     def fetch(self, stream: Stream, source: FrameSource) -> None:
         """Let the thread fetch a stream's frames until the source is over; the bell has to be there."""
@@ -205,15 +177,12 @@ class Scheduler:
         if self._bell is not None:
             self._bell.close()
 
-    def _put(self, item: _Member | WaitingJobs | _Swap | _Source | None) -> None:
+    def _put(self, item: Member | WaitingJobs | _Swap | _Source | None) -> None:
         """Hand something to the thread, and wake it."""
         self._ready.put(item)
         # The thread says that it listens before it looks into the queue for the last time.
         if self._listens and self._bell is not None:
             self._bell.ring()
-
-    def _writer(self, stream: Stream, model: PoseModel) -> PoseWriter:
-        return PoseWriter(stream.identity, model.spec, self._server_id, model.sha256)
 
     # What follows is done by the thread.
 
@@ -224,7 +193,7 @@ class Scheduler:
                 self._take_turn()
         except Exception:  # a defect of ours: a server whose model serves nobody any more must not look alive
             _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
-            os.kill(os.getpid(), signal.SIGTERM)
+            _ask_to_stop()
         finally:
             self._ended, self._listens = True, False
             while self._ready.qsize():
@@ -250,9 +219,9 @@ class Scheduler:
                     fetched.source.rest()
                 self._bell.wait(_SLICE_S)
 
-    def _accept(self, item: _Member | WaitingJobs | _Swap | _Source | None) -> None:
+    def _accept(self, item: Member | WaitingJobs | _Swap | _Source | None) -> None:
         match item:
-            case _Member() as member:
+            case Member() as member:
                 self._turns.add(member.priority, member)
             case WaitingJobs() as jobs:
                 self._turns.add(_PRIORITY_OF_JOBS, jobs)
@@ -301,12 +270,12 @@ class Scheduler:
             self._serve(taken[:together])
             del taken[:together]
 
-    def _companions(self, first: _Member, size: Size) -> list[_Taken]:
+    def _companions(self, first: Member, size: Size) -> list[_Taken]:
         """Take the frames that one inference is shared with: live, of the same priority and size, in their order."""
         alike = [
             (member, member.live, frames)
             for member in self._turns.peers(first.priority)
-            if isinstance(member, _Member)
+            if isinstance(member, Member)
             and member.live is not None
             and (frames := member.frames_for(size)) is not None
             and member.live.holds(*frames)
@@ -328,7 +297,7 @@ class Scheduler:
             try:
                 images.append(member.image_of(frame, model.spec.color))
             except (PoseloopError, MemoryError) as error:
-                self._fail(member.stream, frame, error)
+                member.fail(frame, error)
             else:
                 sound.append((member, frame))
         if not sound:
@@ -339,86 +308,45 @@ class Scheduler:
             ended_ns = now_ns()
         except (PoseloopError, MemoryError) as error:
             if len(sound) == 1:
-                self._fail(sound[0][0].stream, sound[0][1], error)
+                sound[0][0].fail(sound[0][1], error)
                 return
             for one in sound:  # which of them it was shows when each is alone
                 self._serve([one])
             return
         for number, (member, frame) in enumerate(sound):
             if member.following is None:
-                self._publish(member, frame, poses[number], started_ns, ended_ns)
+                member.publish(frame, poses[number], started_ns, ended_ns, images[number])
             else:
-                self._finish(member, member.following, frame, poses[number], started_ns)
+                self._finish(member, member.following, frame, poses[number], started_ns, images[number])
 
     def _finish(
         self,
-        member: _Member,
+        member: Member,
         following: Following,
         frame: IncomingFrame,
         keypoints: NDArray[np.float32],
         started_ns: int,
+        image: NDArray[np.uint8],
     ) -> None:
         """Publish what a window showed, once the frame needs no further look."""
         try:
             keypoints, view = following.finish(keypoints, self._running.infer)
         except (PoseloopError, MemoryError) as error:
-            self._fail(member.stream, frame, error)
+            member.fail(frame, error)
         else:
-            self._publish(member, frame, keypoints, started_ns, now_ns(), view)
-
-    def _publish(
-        self,
-        member: _Member,
-        frame: IncomingFrame,
-        keypoints: NDArray[np.float32],
-        started_ns: int,
-        ended_ns: int,
-        view: CropView | None = None,
-    ) -> None:
-        stream = member.stream
-        stream.published += 1
-        stream.failing = False
-        pose, published_ns = member.writer.write(stream, frame, keypoints, started_ns, ended_ns, view)
-        self._sink.publish(member.topic, pose)
-        handed_over_ns = now_ns()
-        # Before the answer: once every frame is answered the stream may close, and its sums are taken.
-        stream.latencies.add(
-            published_ns,
-            age_ms=(published_ns - frame.captured_ns) / 1e6,
-            wait_ms=(started_ns - frame.received_ns) / 1e6,
-            inference_ms=(ended_ns - started_ns) / 1e6,
-            stages_ms=(published_ns - ended_ns) / 1e6,
-            publish_ms=(handed_over_ns - published_ns) / 1e6,
-        )
-        stream.answer(_reply(stream, frame, pose))
+            member.publish(frame, keypoints, started_ns, now_ns(), image, view)
 
     def _take_over(self, swap: _Swap) -> None:
         """Let another version make the poses from here on, and tell the streams."""
         swap.model, self._running = self._running, swap.model
-        before, after = swap.model, self._running
         for member in list(self._members.values()):
-            member.writer = self._writer(member.stream, after)
-            member.stream.failing = False
-            if member.following is not None:
-                member.following.use(after.spec)
-            self._events.swapped(
-                member.stream, f"model {after.name}: {after.sha256[:12]} has taken over from {before.sha256[:12]}"
-            )
+            member.take_over(swap.model, self._running)
         swap.done.set()
 
-    def _fail(self, stream: Stream, frame: IncomingFrame, error: Exception) -> None:
-        """Count a frame as failed; of several in a row the first is reported."""
-        stream.failed += 1
-        if not stream.failing:
-            stream.failing = True
-            self._events.failed(stream, f"frame {frame.sequence}: {error}")
-        stream.answer(_reply(stream, frame, None))
 
-
-def _reply(stream: Stream, frame: IncomingFrame, pose: bytes | None) -> bytes | None:
-    """Return what the client gets once its frame is dealt with; in live mode it has its acknowledgement already."""
-    if pose is not None and stream.identity.return_poses:
-        return replies.pose(pose)
-    if stream.identity.policy is Policy.LOSSLESS:
-        return replies.ack(stream, frame)
-    return None
+def _ask_to_stop() -> None:
+    """Let the process stop in order; on Windows `os.kill` would end it at once, with its outputs as they are."""
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)

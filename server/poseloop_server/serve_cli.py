@@ -16,8 +16,10 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
-from poseloop_server.settings import OFF, Settings, load_settings
+from poseloop_server.settings import OFF, Settings
+from poseloop_server.settings_sources import load_settings
 
 _METAVARS = {"model": "[NAME=]PATH", "model_threads": "NAME=COUNT", "cores": "[NAME=]CORES", "crop": "[NAME=]WxH"}
 
@@ -86,7 +88,21 @@ def _what_runs(server: Any) -> Table:
             f"{'thread' if model.threads == 1 else 'threads'}, warm-up {model.warm_up_ms:.0f} ms, "
             f"inference {model.inference_ms:.2f} ms, {_batches(model.batch_plan)}",
         )
+    if server.experiment is not None:
+        _add_experiment(table, server.experiment)
     return table
+
+
+def _add_experiment(table: Table, experiment: Any) -> None:
+    config = experiment.config
+    for name, stream in config.streams.items():
+        stages = ", ".join(stage.kind for stage in stream.stages) or "none"
+        table.add_row(f"stream {name}", Text(f"stages: {stages}; triggers: {', '.join(stream.triggers) or 'none'}"))
+    for name, output in experiment.outputs.items():
+        account = output.account()
+        state = "" if account.connected else f", not there yet: {account.problem}"
+        table.add_row(f"output {name}", Text(f"{config.outputs[name].kind}{state}"))
+    table.add_row("record", Text(str(experiment.record or OFF)))
 
 
 def _batches(plan: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from poseloop_server.doctor import Timing, examine, recommend
-from poseloop_server.settings import load_settings
+from poseloop_server.settings_sources import load_settings
 
 CPU = Timing("cpu", "", 1, "a CPU", 100.0, 10.0, 11.0, 0.0)
 CUDA = replace(CPU, provider="cuda", median_ms=2.1)

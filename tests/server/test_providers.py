@@ -14,7 +14,7 @@ from poseloop_server.model import PoseModel
 from poseloop_server.provider_options import OPTIONS, CudaOptions, TensorRtOptions, read_options
 from poseloop_server.providers import PROVIDERS, ProviderUnavailableError
 from poseloop_server.session import MAX_SIZES, BoundRun, Session, SizedSession, open_session
-from poseloop_server.settings import load_settings
+from poseloop_server.settings_sources import load_settings
 
 
 def _until(condition: Callable[[], bool]) -> None:

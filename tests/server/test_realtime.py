@@ -107,7 +107,7 @@ def test_only_the_models_thread_of_a_server_is_real_time() -> None:
     done = _run("""
         import asyncio, os, threading
         from poseloop_server.app import running
-        from poseloop_server.settings import load_settings
+        from poseloop_server.settings_sources import load_settings
 
         async def main():
             flags = {"listen": "127.0.0.1:0", "publish": "tcp://127.0.0.1:*", "realtime": "9"}

@@ -7,7 +7,8 @@ from poseloop.cli import app, load_commands
 from poseloop.crop import Crop
 from poseloop.errors import InvalidInputError
 from poseloop_server.placement import Placement
-from poseloop_server.settings import HostPort, Settings, load_settings
+from poseloop_server.settings import HostPort, Settings
+from poseloop_server.settings_sources import load_settings
 from typer.testing import CliRunner
 
 

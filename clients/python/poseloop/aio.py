@@ -23,6 +23,7 @@ from poseloop.aio_subscription import AsyncSubscription, subscribe
 from poseloop.client import SenderOptions, TrackOptions
 from poseloop.sender import FrameSender, parse_policy
 from poseloop.tracking import Image, PoseQueue, feed
+from poseloop.triggers import LoopInfo
 from poseloop.types import Counters, Frame, ModelInfo, ModelSpec, Policy, Pose, StreamInfo
 
 __all__ = ["AsyncFrameSender", "AsyncServer", "AsyncSubscription", "AsyncTracking", "connect", "subscribe"]
@@ -268,6 +269,14 @@ class AsyncServer:
     async def unload_model(self, name: str) -> None:
         """Unload a model."""
         await asyncio.to_thread(self._server.unload_model, name)
+
+    async def triggers(self) -> LoopInfo:
+        """Return what the server's experiment does."""
+        return await asyncio.to_thread(self._server.triggers)
+
+    async def arm(self, trigger: str = "", stream: str = "", *, armed: bool = True) -> int:
+        """Arm or disarm triggers; as `poseloop.client.Server.arm`."""
+        return await asyncio.to_thread(self._server.arm, trigger, stream, armed=armed)
 
     async def close(self) -> None:
         """Close the connection; senders have their own and go on."""

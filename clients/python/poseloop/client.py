@@ -18,6 +18,7 @@ from poseloop.messages import model_info_from_wire, stream_info_from_wire
 from poseloop.sender import FrameSender, SenderSettings, parse_policy
 from poseloop.tracking import Image, PoseQueue, Tracking
 from poseloop.transport import ConnectionBrokenError, Transport, error_of, open_channel, wait_until_ready
+from poseloop.triggers import LoopInfo, loop_info_from_wire
 from poseloop.types import ModelInfo, Policy, Pose, StreamInfo
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
@@ -79,6 +80,7 @@ class Server:
             raise
         self._models = rpc.ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._streams = rpc.StreamServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._loop = rpc.LoopServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def sender(
         self, stream: str, model: str = "", policy: Policy | str = Policy.LIVE, **options: Unpack[SenderOptions]
@@ -181,6 +183,27 @@ class Server:
             RequestRefusedError: there is no such model, or a stream uses it.
         """
         self._ask(self._models.UnloadModel, pb.UnloadModelRequest(name=name))
+
+    def triggers(self) -> LoopInfo:
+        """Return what the server's experiment does: its triggers, outputs and record."""
+        return loop_info_from_wire(self._ask(self._loop.ListTriggers, pb.ListTriggersRequest()))
+
+    def arm(self, trigger: str = "", stream: str = "", *, armed: bool = True) -> int:
+        """Arm or disarm triggers, from each stream's next pose on; it stands in the record.
+
+        Args:
+            trigger: its name; all unless given.
+            stream: of this stream only.
+            armed: whether they may fire; an active one that is disarmed ends.
+
+        Returns:
+            How many triggers were meant.
+
+        Raises:
+            RequestRefusedError: there is no such trigger, or the server has no experiment.
+        """
+        request = pb.ArmTriggersRequest(stream=stream, trigger=trigger, armed=armed)
+        return int(self._ask(self._loop.ArmTriggers, request).triggers)
 
     def close(self) -> None:
         """Close the connection; senders have their own and go on."""

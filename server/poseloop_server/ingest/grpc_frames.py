@@ -28,6 +28,7 @@ from poseloop_server.following import require_croppable
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.ingest.local_frames import LocalFrames
 from poseloop_server.ingest.wire_frames import FrameGate, read_crop, read_open
+from poseloop_server.loop.experiment import LiveExperiment
 from poseloop_server.refusal import RefusedError, invalid, unavailable
 from poseloop_server.registry import ModelRegistry
 from poseloop_server.scheduler import Scheduler
@@ -161,6 +162,7 @@ class GrpcFrames:
         table: where streams are known by name.
         events: told of opened and closed streams.
         server_id: of this run of the server.
+        experiment: acts on the poses of the streams that it names; None: nothing does.
 
     Attributes:
         ready: every model that the server was started with is loaded; until then no stream is opened, since the model
@@ -168,9 +170,16 @@ class GrpcFrames:
     """
 
     def __init__(
-        self, settings: Settings, registry: ModelRegistry, table: StreamTable, events: Events, server_id: str
+        self,
+        settings: Settings,
+        registry: ModelRegistry,
+        table: StreamTable,
+        events: Events,
+        server_id: str,
+        experiment: LiveExperiment | None = None,
     ) -> None:
         self._settings = settings
+        self._experiment = experiment
         self._registry = registry
         self._table = table
         self._events = events
@@ -233,6 +242,7 @@ class GrpcFrames:
         window = self._settings.window_live_frames if policy is Policy.LIVE else self._settings.window_lossless_frames
         session_id = self._table.next_session_id()
         scheduler = self._registry.find(request.model)
+        await self._prepare_loop(request, scheduler)
         shared = await self._offer_shared_memory(request, scheduler, session_id, window)
         try:
             # From here on nothing waits: the name stays free until it is taken.
@@ -258,7 +268,8 @@ class GrpcFrames:
         outbox = _Outbox(context)
         stream = Stream(identity, make_mailbox(policy, window), asyncio.get_running_loop(), outbox.put)
         self._table.add(stream)
-        scheduler.add(stream)
+        experiment = self._experiment
+        scheduler.add(stream, None if experiment is None else experiment.open_stream(request.stream, scheduler.model))
         self._events.opened(stream)
         offered = ("", "") if shared is None else (shared.name, shared.event)
         outbox.put(replies.opened(stream, scheduler.model.spec, self._server_id, window, *offered))
@@ -275,6 +286,15 @@ class GrpcFrames:
             except InvalidInputError as error:
                 raise invalid("crop", str(error)) from None
         return crop
+
+    async def _prepare_loop(self, request: pb.OpenStream, scheduler: Scheduler) -> None:
+        """Have ready what will act on the stream's poses, if anything does."""
+        if self._experiment is None:
+            return
+        try:
+            await asyncio.to_thread(self._experiment.prepare_stream, request.stream, scheduler.model)
+        except InvalidInputError as error:
+            raise invalid("stream", str(error)) from None
 
     async def _offer_shared_memory(
         self, request: pb.OpenStream, scheduler: Scheduler, session_id: int, window: int
@@ -336,6 +356,8 @@ class GrpcFrames:
                 await asyncio.to_thread(session.shared.finish)
             await stream.drained()
             session.scheduler.remove(stream)
+            if self._experiment is not None:
+                self._experiment.close_stream(stream.identity.name, reason, stream.counters())
             self._table.remove(stream)
             session.outbox.put(replies.closed(stream))
             if session.shared is not None:

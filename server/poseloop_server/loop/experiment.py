@@ -1,0 +1,262 @@
+"""An experiment on a running server: its outputs, its record, and the loop of each of its streams."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poseloop.errors import InvalidInputError, PoseloopError
+from poseloop.types import Counters, ModelSpec
+
+from poseloop_server.loop.chain import StreamLoop
+from poseloop_server.loop.compiled import check_streams, compile_stream
+from poseloop_server.loop.config import LoopConfig, load_loop
+from poseloop_server.loop.config_json import loop_to_json
+from poseloop_server.loop.live import LiveLoop
+from poseloop_server.loop.prepared import prepare_outputs, require_keypoints
+from poseloop_server.outputs.base import Outcome, OutputServices, OutputUnavailableError, Status
+from poseloop_server.outputs.runner import OutputRunner
+from poseloop_server.record.entries import ModelFile
+from poseloop_server.record.header import Experiment, Start
+from poseloop_server.record.writer import LogWriter
+
+if TYPE_CHECKING:
+    from poseloop_server.model import PoseModel
+
+_log = logging.getLogger(__name__)
+
+
+class LiveExperiment:
+    """Acts on the poses of a server.
+
+    `start` and `stop` wait for devices and belong off the event loop; a stream's loop is used by its model's thread,
+    and everything else by the event loop's.
+
+    Args:
+        path: of the configuration.
+        services: what the server lends its outputs.
+
+    Raises:
+        InvalidInputError: the configuration can't be read, or is mistaken.
+    """
+
+    def __init__(self, path: Path, services: OutputServices) -> None:
+        self.config: LoopConfig = load_loop(path)
+        self._services = services
+        self._outputs: dict[str, OutputRunner] = {}
+        self._writer: LogWriter | None = None
+        self._failing: dict[str, Status] = {}  # how the latest command of an output failed
+        self._loops: dict[str, LiveLoop] = {}
+        self._made: dict[tuple[str, tuple[str, ...]], LiveLoop] = {}  # by stream and keypoints
+        self._making = threading.Lock()
+        self._opened: set[LiveLoop] = set()
+        self._code: set[str] = set()  # files of own stages
+        self._began = Start.now()
+
+    @property
+    def record(self) -> Path | None:
+        """File of the record; None: there is none."""
+        return None if self._writer is None else self._writer.path
+
+    @property
+    def record_lost(self) -> int:
+        """Entries that the record lacks."""
+        return 0 if self._writer is None else self._writer.lost
+
+    @property
+    def outputs(self) -> Mapping[str, OutputRunner]:
+        """The outputs by name."""
+        return self._outputs
+
+    @property
+    def loops(self) -> Mapping[str, LiveLoop]:
+        """The loops of all streams that were opened, by the streams' names, as of now."""
+        return dict(self._loops)  # other threads, such as that of the metrics, go through it
+
+    def start(self, models: Sequence[PoseModel]) -> None:
+        """Check what depends on the models, connect every output, and begin the record.
+
+        Raises:
+            InvalidInputError: the configuration does not fit the models.
+            PoseloopError: an output is not there, or the record can't be written.
+        """
+        self._check({model.name: model.spec for model in models})
+        try:
+            self._begin_record(models)
+            self._start_outputs()
+        except BaseException:
+            self.stop("the start failed")
+            raise
+
+    def stop(self, reason: str = "the server stopped") -> None:
+        """Leave every output at rest, and end the record."""
+        for loop in self._loops.values():
+            loop.stop(reason)  # before its outputs end, for they owe the commands of a fall
+        for output in self._outputs.values():
+            output.end()  # all of them first, so that none waits for another one's last call
+        for output in self._outputs.values():
+            output.close()
+        for loop in self._made.values():
+            loop.chain.close()
+        if self._writer is not None:
+            self._writer.close(reason)
+
+    def prepare_stream(self, stream: str, model: PoseModel) -> None:
+        """Compile what is configured for a stream, unless that was done; off the event loop, for it takes a while.
+
+        Raises:
+            InvalidInputError: the configuration does not fit the model.
+        """
+        config = self.config.stream(stream)
+        if config is None:
+            known = ", ".join(self.config.streams)
+            self._problem(stream, f"no trigger fires on it, since {self.config.source.file} has only {known}")
+            return
+        if config.model not in (None, model.name):
+            raise InvalidInputError(
+                f"{self.config.source.where(self.config.stream_path(stream))}stream {stream} is to use the model "
+                f"{config.model}, and was opened with {model.name}; open it with the other, or change `model`"
+            )
+        keypoints = tuple(model.spec.keypoints)
+        with self._making:  # two clients may open one name at once; what its triggers know must not be made twice
+            if (stream, keypoints) not in self._made:
+                problem = partial(self._problem, stream)
+                chain = StreamLoop(self.config, stream, keypoints, began_ns=self._began.ns, problem=problem)
+                self._made[stream, keypoints] = LiveLoop(chain, keypoints, self._outputs, self._writer)
+
+    def open_stream(self, stream: str, model: PoseModel) -> LiveLoop | None:
+        """Return the loop of a stream that was prepared and opens now; None: nothing is configured for it.
+
+        A stream that was open before goes on with what its triggers know, such as limits.
+        """
+        keypoints = tuple(model.spec.keypoints)
+        loop = self._made.get((stream, keypoints))
+        if loop is None:
+            return None
+        continues = loop in self._opened
+        self._opened.add(loop)
+        self._loops[stream] = loop
+        loop.chain.reset()
+        if self._writer is not None:
+            self._writer.stream_opened(stream, model.name, model.sha256, keypoints, continues)
+        return loop
+
+    def close_stream(self, stream: str, reason: str, counters: Counters) -> None:
+        """End what the triggers of a stream are about; its model's thread is done with it."""
+        loop = self._loops.get(stream)
+        if loop is None:
+            return
+        loop.end(reason or "the stream was closed")
+        if self._writer is not None:
+            self._writer.stream_closed(stream, reason, counters)
+
+    def account(self, stream: str, counters: Counters) -> None:
+        """Put a stream's account into the record; once a second is enough."""
+        if self._writer is not None and stream in self._loops:
+            self._writer.account(stream, counters)
+
+    def arm(self, stream: str, trigger: str, armed: bool) -> int:
+        """Arm or disarm triggers from each stream's next pose on.
+
+        Args:
+            stream: "" for all that are open or were.
+            trigger: "" for all.
+            armed: whether they may fire.
+
+        Returns:
+            How many were meant.
+
+        Raises:
+            InvalidInputError: there is no such stream or trigger.
+        """
+        chosen = [loop for name, loop in self._loops.items() if stream in ("", name)]
+        if not chosen:
+            known = ", ".join(self._loops) or "none yet"
+            raise InvalidInputError(f"no stream {stream or 'at all'} with triggers was opened; there is {known}")
+        named = [(loop, one.name) for loop in chosen for one in loop.chain.status()]
+        meant = [(loop, name) for loop, name in named if trigger in ("", name)]
+        if not meant:
+            names = sorted({name for _, name in named})
+            raise InvalidInputError(f"there is no trigger {trigger!r}; there is {', '.join(names) or 'none'}")
+        for loop, name in meant:
+            loop.chain.arm(name, armed)
+        return len(meant)
+
+    def watch(self) -> None:
+        """Look after streams that have fallen silent; a few times a second is enough."""
+        for loop in self._loops.values():
+            loop.end_if_silent()
+
+    def _check(self, models: Mapping[str, ModelSpec]) -> None:
+        """Compile what is configured for the streams whose model is known: that they name, or the only one there is."""
+        keypoints = {name: tuple(spec.keypoints) for name, spec in models.items()}
+        check_streams(self.config, keypoints)
+        require_keypoints(self.config, (name for names in keypoints.values() for name in names))
+        only = next(iter(keypoints)) if len(keypoints) == 1 else None
+        for name, config in self.config.streams.items():
+            model = config.model or only
+            if model is not None:
+                for _, stage in compile_stream(self.config, name, keypoints[model]).stages:
+                    self._code |= {str(source.path) for source in getattr(stage, "sources", ())}
+
+    def _begin_record(self, models: Sequence[PoseModel]) -> None:
+        folder = self.config.record_folder
+        if folder is None:
+            return
+        experiment = Experiment(
+            name=self.config.experiment,
+            configuration=loop_to_json(self.config),
+            server_id=self._services.server_id,
+            models=tuple(ModelFile(name=model.name, sha256=model.sha256) for model in models),
+            folder=self.config.folder,
+            code=tuple(sorted(self._code)),
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            where = self.config.source.where(("record",))
+            raise InvalidInputError(
+                f"{where}the folder {folder} of the record can't be made: {error.strerror}; "
+                "give another one as `record`, or say `record: off`"
+            ) from None
+        self._writer = LogWriter(experiment, folder, on_problem=_log.warning, start=self._began)
+
+    def _start_outputs(self) -> None:
+        for name, output in prepare_outputs(self.config, self._services).items():
+            runner = OutputRunner(name, output, self._report, self.config.outputs[name].config)
+            try:
+                runner.start()
+            except Exception as error:  # also what a device's library raises and its output did not foresee
+                where = self.config.source.where(("outputs", name))
+                kind = InvalidInputError if isinstance(error, InvalidInputError) else OutputUnavailableError
+                what = str(error) if isinstance(error, PoseloopError) else f"{type(error).__name__}: {error}"
+                raise kind(f"{where}output {name}: {what}") from None
+            self._outputs[name] = runner
+
+    def _report(self, outcome: Outcome) -> None:
+        """Note what became of a command; the log tells of the first of a row, on the output's thread alone.
+
+        Where an output is not there its runner has told so, and its commands come back on a model's thread, which does
+        not log. All of them stand in the record and are counted.
+        """
+        if self._writer is not None:
+            self._writer.outcome(outcome)
+        command, status = outcome.command, outcome.status
+        if status in (Status.SENT, Status.ACKNOWLEDGED):
+            self._failing.pop(command.output, None)
+        elif status not in (Status.DROPPED_GONE, Status.DROPPED_FULL) and self._failing.get(command.output) != status:
+            self._failing[command.output] = status
+            words = status.value.replace("_", " ")
+            cause = command.trigger or command.stream
+            _log.warning(
+                "output %s: command %d of %s was %s: %s", command.output, command.number, cause, words, outcome.message
+            )
+
+    def _problem(self, stream: str, message: str) -> None:
+        _log.warning("stream %s: %s", stream, message)
+        if self._writer is not None:
+            self._writer.problem(f"stream {stream}", message)
