@@ -56,6 +56,7 @@ bench: $(VENV)/.stamp-server
 	$(BIN)/poseloop bench latency --transport grpc --size 640x480 --fps 60 --frames 600
 
 accept: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m heavy
 	$(BIN)/python scripts/accept.py all
 
 arena-model: $(VENV)/.stamp-dev

@@ -173,3 +173,15 @@ def test_a_mistake_is_one_sentence(model: Path, arguments: list[str], word: str)
     assert done.returncode == 1
     assert word in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
+def test_the_loop_answers_the_steps_of_the_animal() -> None:
+    result = measure("loop", "--trials", 10, "--fps", 30)
+    assert result["trials"] == 10
+    assert result["fired"] + result["missed"] == 10
+    assert result["fired"] > 0
+    account = result["account"]
+    assert account["sent"] == account["published"] + account["dropped"]
+    assert result["capture_to_byte_ms"]["p50"] > 0
+    assert result["conditions"]["record"] is True

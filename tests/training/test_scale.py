@@ -101,6 +101,7 @@ def test_torchrun_starts_them_too(project: Path, one: Path, tmp_path: Path) -> N
     same_model(one, out)
 
 
+@pytest.mark.heavy
 def test_machines_train_together(project: Path, one: Path, tmp_path: Path) -> None:
     out, where = tmp_path / "m.onnx", {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port())}
     options = [*STEADY, "--epochs", "2", "--nodes", "2", "--devices", "1"]
@@ -111,6 +112,7 @@ def test_machines_train_together(project: Path, one: Path, tmp_path: Path) -> No
     same_model(one, out)
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_with_other_devices(project: Path, two: tuple[Path, str]) -> None:
     folder = two[0].with_suffix(".run")
     printed = finish(start(["train", str(project), "--resume", str(folder), "--epochs", "3", "--devices", "2"]))
@@ -125,6 +127,7 @@ def test_what_cannot_be_shared_touches_no_run(project: Path, one: Path) -> None:
     assert (one.with_suffix(".run") / "last.ckpt").is_file()
 
 
+@pytest.mark.heavy
 def test_the_time_limit_ends_all(project: Path, tmp_path: Path) -> None:
     printed = finish(start(train(project, tmp_path / "m.onnx", *FAST, "--time-limit", "25s", "--devices", "2")))
     assert "Run folder" in printed
@@ -151,6 +154,7 @@ def test_a_process_that_dies_ends_all_with_a_sentence(project: Path, tmp_path: P
     assert not out.exists()
 
 
+@pytest.mark.heavy
 def test_the_others_end_with_the_first(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     process = start(train(project, out, *FAST, "--epochs", "100000", "--devices", "2"))

@@ -1,4 +1,4 @@
-"""The commands `poseloop bench latency`, `scaling`, `peer` and `soak`."""
+"""The commands `poseloop bench latency`, `scaling`, `peer`, `soak` and `loop`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SecondsOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     bench = typer.Typer(no_args_is_help=True, help="Measure this machine with this model.")
-    for name, command in (("latency", latency), ("scaling", scaling), ("peer", peer), ("soak", soak)):
+    for name, command in (("latency", latency), ("scaling", scaling), ("peer", peer), ("soak", soak), ("loop", loop)):
         bench.command(name)(command)
     app.add_typer(bench, name="bench")
 
@@ -192,6 +192,31 @@ def soak(
     if plot is not None:
         draw_soak(result, plot)
     _show(result.to_json(), as_json, lambda console: show_soak(result, console))
+
+
+def loop(
+    model: ModelOption = None,
+    transport: TransportOption = "local",
+    size: SizeOption = "320x240",
+    fps: RateOption = 100.0,
+    trials: Annotated[int, typer.Option(min=10, max=100_000, help="How often the animal steps in.")] = 1000,
+    record: Annotated[bool, typer.Option(help="Keep a record meanwhile, as an experiment does.")] = True,
+    provider: ProviderOption = ProviderName.CPU,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the whole loop: an animal steps into a zone, and a byte arrives at a serial port.
+
+    A synthetic camera, the server and a device at the other end of a pseudo-terminal run as processes of their own. The
+    latency is from the capture of the first frame that shows the animal inside to the byte's arrival. A step without a
+    byte is a miss, and a byte that belongs to no step a false alarm.
+    """
+    from poseloop_server.bench.loop import LoopJob, measure_loop
+    from poseloop_server.bench.view import show_loop
+
+    job = LoopJob(_setup(model, size, transport, "auto", provider, threads), trials, fps, record)
+    result = _run(lambda say: measure_loop(job, say))
+    _show(result.to_json(), as_json, lambda console: show_loop(result, console))
 
 
 def _setup(

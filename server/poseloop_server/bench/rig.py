@@ -29,7 +29,7 @@ WARM_UP_S: Final = 1.0
 # The streams that one camera process sends; each has its own connection and thread.
 _STREAMS_PER_PROCESS: Final = 4
 # From the word go to the first frame, so that every camera process has heard it.
-_LEAD_NS: Final = 200_000_000
+LEAD_NS: Final = 200_000_000
 _POSE_COLUMNS: Final = 7
 _COLORS: Final[dict[int, Color]] = {1: "gray", 3: "rgb"}
 
@@ -152,21 +152,27 @@ class ServedRun:
 
 
 class Rig:
-    """A server that runs the model; made by `rig`.
+    """A server that runs the model; made by `rig`, or with further flags for its server.
 
     Attributes:
         model: and what really runs it.
     """
 
-    def __init__(self, children: Children, setup: Setup) -> None:
+    def __init__(self, children: Children, setup: Setup, *flags: str) -> None:
         self.setup = setup
         self._children = children
         self._server = children.start_server(
-            *("--model", f"{MODEL_NAME}={setup.model}", "--provider", setup.provider, "--threads", str(setup.threads))
+            *("--model", f"{MODEL_NAME}={setup.model}", "--provider", setup.provider, "--threads", str(setup.threads)),
+            *flags,
         )
         self._address: ServerAddress = children.server_address(self._server)
         with poseloop.connect(self._address.grpc) as connection:
             self.model: ModelInfo = connection.models()[0]
+
+    @property
+    def address(self) -> str:
+        """Where the server takes frames."""
+        return self._address.grpc
 
     @property
     def server_pid(self) -> int:
@@ -246,7 +252,7 @@ class Rig:
         """Let the followers begin, and then all cameras at one moment."""
         for child in followers:
             child.tell("go")
-        start_ns = now_ns() + _LEAD_NS
+        start_ns = now_ns() + LEAD_NS
         for child in cameras:
             child.tell(str(start_ns))
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from poseloop_server.bench.latency import LatencyResult
+from poseloop_server.bench.loop import LoopResult
 from poseloop_server.bench.peer import PeerResult
 from poseloop_server.bench.rig import WARM_UP_S
 from poseloop_server.bench.scaling import ScalingResult
@@ -51,6 +52,27 @@ def show_latency(result: LatencyResult, console: Console) -> None:
         f"can do; the server held {memory['first']:.0f} MiB at first, {memory['last']:.0f} at last"
     )
     _show_conditions(result.conditions, console)
+
+
+def show_loop(result: LoopResult, console: Console) -> None:
+    """Print the loop's latency, and how often it answered."""
+    title = _title(result.conditions, 1)
+    table = _table(title, "milliseconds", "p50", "p95", "p99", "max")
+    _row(table, "bare inference, in a process of its own", result.inference)
+    _row(table, "captured to the byte at the serial port", result.latency)
+    _row(table, "[bold]overhead: the same less the median bare inference[/]", result.overhead)
+    console.print(table)
+    false = result.false_alarms
+    console.print(
+        f"{result.fired} of {result.trials} steps answered, {_bad(result.missed, 'missed')}, {_bad(false, 'false')}; "
+        f"{result.account['sent']} frames sent, {result.account['dropped']} dropped; record "
+        f"{'on' if result.conditions['record'] else 'off'}"
+    )
+    _show_conditions(result.conditions, console)
+
+
+def _bad(count: int, word: str) -> str:
+    return f"[red]{count} {word}[/]" if count else f"[green]0 {word}[/]"
 
 
 def _show_streams(result: LatencyResult, console: Console) -> None:
