@@ -54,7 +54,9 @@ class SerialConfig(OutputConfig):
     start_timeout_s: Annotated[float, Field(gt=0, le=5)] = Field(
         4.0, description="How long the device may take to start: opening its port resets many an Arduino."
     )
-    rest: Bytes = Field(b"", description="With raw: bytes to write when the output is closed.")
+    rest: Bytes = Field(
+        b"", description="With raw: bytes to write when the port is opened, and when the output is closed."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -54,7 +54,9 @@ class SerialOutput(Output):
     def open(self) -> None:
         """Open the port and, where our sketch is there, greet it and give it its trains."""
         self._link = SerialLink(self._config, library("serial", "A serial output"))
-        if not self._raw:
+        if self._raw:
+            self._link.write(self._config.rest)  # a server that was killed may have left something on
+        else:
             self._device.greet(self._link)
         self._set_due()
 

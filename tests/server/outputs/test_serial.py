@@ -223,7 +223,7 @@ def test_bytes_of_a_users_own_go_out_as_they_are(make_script: MakeScript) -> Non
         runner.submit(command(SerialAction(**action), number))
         assert outcomes.of(number).status is Status.SENT
     runner.close()
-    script.wait_for(lambda heard: heard == b"\x01\xff\x07\x08on\n\x00")
+    script.wait_for(lambda heard: heard == b"\x00\x01\xff\x07\x08on\n\x00")
 
 
 def test_actions_that_do_not_fit_the_protocol() -> None:
