@@ -16,9 +16,9 @@ from poseloop.errors import InvalidInputError
 from poseloop.types import Percentiles
 
 from poseloop_server.bench.figures import conditions, percentiles, rounded
-from poseloop_server.bench.loop_roles import STREAM, DeviceJob, StepBareJob, StepCameraJob
+from poseloop_server.bench.loop_roles import STREAM, DeviceJob, StepCameraJob
 from poseloop_server.bench.rig import LEAD_NS, WARM_UP_S, Rig, Setup, result_of
-from poseloop_server.bench.roles import command_of
+from poseloop_server.bench.roles import BareJob, command_of
 from poseloop_server.bench.steps import KEYPOINT, ZONE_CENTER, ZONE_RADIUS, StepFilm, first_inside
 from poseloop_server.processes import Child, Children
 
@@ -154,7 +154,7 @@ def _run(running: Rig, job: LoopJob, film: StepFilm, device: Child) -> tuple[dic
 
 def _bare(running: Rig, job: LoopJob, film: StepFilm) -> NDArray[np.float64]:
     setup = job.setup
-    bare = StepBareJob(film, _BARE_S, WARM_UP_S, job.frames_per_second, str(setup.model), setup.provider, setup.threads)
+    bare = BareJob(film, _BARE_S, WARM_UP_S, job.frames_per_second, str(setup.model), setup.provider, setup.threads)
     return np.array(running.run("bare inference", bare)["times_ns"], np.float64) / 1e6
 
 

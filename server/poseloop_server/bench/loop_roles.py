@@ -13,7 +13,6 @@ from poseloop.clock import now_ns
 from poseloop.errors import InvalidInputError
 from poseloop.memory import keep_freed_memory
 
-from poseloop_server.bench.bare import bare_times_ns
 from poseloop_server.bench.film import paced
 from poseloop_server.bench.steps import StepFilm
 from poseloop_server.bench.talk import say, say_ready_and_wait
@@ -67,23 +66,6 @@ class StepCameraJob:
             counters = sender.close()
         account = {**asdict(counters), "dropped": counters.dropped, "transport": used}
         return {"captured_ns": captured_ns, "account": account}
-
-
-@dataclass(frozen=True, slots=True)
-class StepBareJob:
-    """Run the model on the same frames, at the camera's rate; as `poseloop_server.bench.roles.BareJob`."""
-
-    film: StepFilm
-    seconds: float
-    warm_up_s: float
-    per_second: float
-    model: str
-    provider: str
-    threads: int
-
-    def run(self) -> dict[str, Any]:
-        """Return how long each counted inference took."""
-        return {"times_ns": bare_times_ns(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from poseloop.clock import now_ns
 from poseloop.errors import PoseloopError
 from poseloop.memory import keep_freed_memory
 
-from poseloop_server.bench.bare import bare_times_ns
 from poseloop_server.bench.film import Film, paced
-from poseloop_server.bench.loop_roles import DeviceJob, StepBareJob, StepCameraJob
+from poseloop_server.bench.loop_roles import DeviceJob, StepCameraJob
 from poseloop_server.bench.naive import NaiveJob
 from poseloop_server.bench.steps import StepFilm
 from poseloop_server.bench.talk import FinalAccounts, say, say_ready_and_wait
@@ -37,6 +36,8 @@ _SLICE_S: Final = 0.1
 _LAST_POSE_S: Final = 3.0
 # A server that goes away ends the measurement; a stream that went on would hide it.
 _RECONNECT_S: Final = 5.0
+# A slow model still gets a median.
+_LEAST_BARE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ class BareJob:
         seconds: how long, of which the first ``warm_up_s`` are not counted.
     """
 
-    film: Film
+    film: Film | StepFilm
     seconds: float
     warm_up_s: float
     per_second: float
@@ -214,10 +215,29 @@ class BareJob:
 
     def run(self) -> dict[str, Any]:
         """Return how long each counted inference took; the frames are in the model's colour before it starts."""
-        return {"times_ns": bare_times_ns(self)}
+        from poseloop.pacing import Schedule
+
+        from poseloop_server.model import PoseModel
+
+        model = PoseModel(Path(self.model), provider=self.provider, threads=self.threads)
+        images = self.film.render_batches(model.spec.color)
+        wait: Callable[[], None] = Schedule(self.per_second).wait if self.per_second else lambda: None
+        times_ns: list[int] = []
+        say_ready_and_wait()
+        begin_ns = started_ns = now_ns()
+        index = 0
+        while started_ns - begin_ns < self.seconds * 1e9 or len(times_ns) < _LEAST_BARE:
+            wait()
+            started_ns = now_ns()
+            model.infer(images[index % len(images)])
+            ended_ns = now_ns()
+            if started_ns - begin_ns >= self.warm_up_s * 1e9:
+                times_ns.append(ended_ns - started_ns)
+            index += 1
+        return {"times_ns": times_ns}
 
 
-Job = CameraJob | SubscriberJob | WatcherJob | BareJob | NaiveJob | StepCameraJob | StepBareJob | DeviceJob
+Job = CameraJob | SubscriberJob | WatcherJob | BareJob | NaiveJob | StepCameraJob | DeviceJob
 ROLES: Final[dict[str, type[Job]]] = {
     "camera": CameraJob,
     "subscriber": SubscriberJob,
@@ -225,7 +245,6 @@ ROLES: Final[dict[str, type[Job]]] = {
     "bare": BareJob,
     "naive": NaiveJob,
     "step-camera": StepCameraJob,
-    "step-bare": StepBareJob,
     "device": DeviceJob,
 }
 
@@ -240,8 +259,8 @@ def _job_of(role: str, text: str) -> Job:
     values = json.loads(text)
     kind = ROLES[role]
     if "film" in values:
-        film = StepFilm if kind in (StepCameraJob, StepBareJob) else Film
-        values["film"] = film(**values["film"])
+        film = values["film"]
+        values["film"] = StepFilm(**film) if "seed" in film else Film(**film)
     return kind(**values)
 
 
