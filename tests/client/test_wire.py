@@ -110,4 +110,7 @@ def test_a_colour_frame_in_grey_is_what_the_server_would_make_of_it(pixels: Pixe
     assert (gray.width, gray.height, gray.format, gray.captured_ns) == (641, 483, PixelFormat.GRAY8, 7)
     assert bytes(gray.data) == to_model_color(image, pixels, "gray").tobytes()
     assert bytes(gray.data) == cv2.cvtColor(image, getattr(cv2, f"COLOR_{pixels.name[:3]}2GRAY")).tobytes()
-    assert gray.in_gray() is gray
+    assert (gray.nbytes, gray.owned().in_gray()) == (641 * 483, gray.owned())
+    room = np.zeros(gray.nbytes, np.uint8)
+    gray.write_to(room)
+    assert room.tobytes() == bytes(gray.data)

@@ -16,6 +16,7 @@ from poseloop import local, local_frames
 from poseloop.errors import PoseloopError
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.wire import FrameData
 
 from tests.e2e.real_server import RealServer
 from tests.models import write_spot_model
@@ -249,7 +250,7 @@ def test_a_killed_camera_leaves_nothing_behind(server: RealServer) -> None:
     with poseloop.connect(server.address) as connection:
         connection.sender("first", transport="local").close()  # what all streams of a model share is made now
         wait_until(lambda: not connection.streams())
-        before = shared_memory_files()
+        before = shared_memory_of(server.process.pid)
         for _ in range(3):
             camera = subprocess.Popen(
                 [sys.executable, "-c", CAMERA, server.address],
@@ -264,18 +265,21 @@ def test_a_killed_camera_leaves_nothing_behind(server: RealServer) -> None:
                 camera.stdin.write("\n")
                 camera.stdin.flush()
                 assert camera.stdout.readline() == "sent\n"
+            its_own = shared_memory_of(camera.pid) - before
+            assert its_own
             camera.send_signal(signal.SIGKILL)
             camera.wait()
             wait_until(lambda: not connection.streams())
-            wait_until(lambda: shared_memory_files() <= before)
+            wait_until(lambda files=its_own: not any(file.exists() for file in files))
         with connection.sender(STREAM, transport="local") as sender:
             sender.send(spot(1, 2, 20, 20))
         assert sender.counters.published == 1
 
 
-def shared_memory_files() -> set[Path]:
-    """Of any process: other tests' too, so only what is more than before is of interest."""
-    return {path for path in Path("/dev/shm").glob("iox2_*") if ".global_mgmt" not in path.name}
+def shared_memory_of(pid: int) -> set[Path]:
+    """Files of shared memory that a process uses."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split()[5]) for line in lines if "/dev/shm/iox2_" in line}
 
 
 def test_a_restarted_server_is_found_again_through_shared_memory(server: RealServer) -> None:
@@ -339,8 +343,9 @@ def test_what_can_not_be_right_ends_its_stream_alone(server: RealServer, field: 
         good = {"sequence": 1, "width": 64, "height": 48, "format": pb.PIXEL_FORMAT_GRAY8}
         port = sender._link._frames_go
         assert port is not None
-        port.send(pb.Frame(**good), memoryview(bytes(64 * 48)))
-        port.send(pb.Frame(**{**good, "sequence": 2, **change}), memoryview(bytes(64 * 48)))
+        frame = FrameData(memoryview(bytes(64 * 48)), 64, 48, PixelFormat.GRAY8, 0)
+        port.send(pb.Frame(**good), frame)
+        port.send(pb.Frame(**{**good, "sequence": 2, **change}), frame)
         with pytest.raises(poseloop.RequestRefusedError) as refused:
             wait_until(lambda: bool(sender.send(spot(1, 1, 64, 48))) and False)
         assert refused.value.field in {field, "data"}

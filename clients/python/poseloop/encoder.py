@@ -12,7 +12,7 @@ from poseloop.clock import now_ns
 from poseloop.encode_choice import EncodeChoice, Passage
 from poseloop.errors import InvalidInputError
 from poseloop.types import PixelFormat
-from poseloop.wire import FrameData
+from poseloop.wire import FrameData, Leaving
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Encoder:
         """How frames travel now."""
         return "jpeg" if self._choice is None or self._choice.jpeg else "raw"
 
-    def takes(self, frame: FrameData) -> bool:
+    def takes(self, frame: Leaving) -> bool:
         """Whether this frame, which leaves now, has to be compressed first; to be asked once a frame."""
         if frame.format is PixelFormat.JPEG:
             return False

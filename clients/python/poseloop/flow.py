@@ -25,7 +25,7 @@ from poseloop.spacing import Spacing
 from poseloop.transport import Connection
 from poseloop.types import Counters, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
-from poseloop.wire import FrameData
+from poseloop.wire import FrameData, Leaving
 
 log = logging.getLogger(__name__)
 
@@ -214,9 +214,7 @@ class Flow:
                 self._encoder.close()
             self._changed.notify_all()
 
-    def _compressed(
-        self, outgoing: Outgoing[FrameData], connection: Connection, frame: FrameData, took_ns: int
-    ) -> None:
+    def _compressed(self, outgoing: Outgoing[Leaving], connection: Connection, frame: FrameData, took_ns: int) -> None:
         with self._changed:
             self._encoding = False
             if connection is self._connection:  # otherwise its frames are accounted for already
@@ -299,24 +297,22 @@ class Flow:
         while self._connection is not None and self._is_free() and (outgoing := self._outbox.take()) is not None:
             if self._outbox.unacknowledged == 1:
                 self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
-            if self._in_gray:
-                outgoing = Outgoing(outgoing.sequence, outgoing.payload.in_gray(), outgoing.counters)
-            if self._encoder is not None and self._encoder.takes(outgoing.payload):
+            source: Leaving = outgoing.payload.in_gray() if self._in_gray else outgoing.payload
+            leaving = Outgoing(outgoing.sequence, source, outgoing.counters)
+            if self._encoder is not None and self._encoder.takes(source):
                 self._encoding = True
-                done = partial(self._compressed, outgoing, self._connection)
-                self._encoder.start(outgoing.payload.owned(), done, self._not_compressed)
+                done = partial(self._compressed, leaving, self._connection)
+                self._encoder.start(source.owned(), done, self._not_compressed)
             else:
-                self._send(self._connection, outgoing, outgoing.payload)
+                self._send(self._connection, leaving, source)
 
-    def _send(
-        self, connection: Connection, outgoing: Outgoing[FrameData], frame: FrameData, compress_ns: int = 0
-    ) -> None:
+    def _send(self, connection: Connection, outgoing: Outgoing[Leaving], frame: Leaving, compress_ns: int = 0) -> None:
         source = outgoing.payload
-        pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.data.nbytes
+        pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.nbytes
         sent = self._sent[outgoing.sequence] = _Sent(now_ns(), pixel_bytes, compress_ns)
-        connection.send(self._header(outgoing, frame, sent.at_ns), frame.data)
+        connection.send(self._header(outgoing, frame, sent.at_ns), frame)
         if self._spaces:
-            self._spacing.sent(outgoing.sequence, frame.data.nbytes, sent.at_ns)
+            self._spacing.sent(outgoing.sequence, frame.nbytes, sent.at_ns)
 
     def _learn(self, sequence: int, sent: _Sent, received_ns: int, answered_ns: int, arrived_ns: int) -> None:
         """Note what the answer to a frame says of the server's clock and of the network."""
@@ -329,7 +325,7 @@ class Flow:
             passage = Passage(sent.compress_ns > 0, sent.pixel_bytes, sent.compress_ns, arrived_ns - sent.at_ns)
             self._encoder.passed(passage, arrived_ns)
 
-    def _header(self, outgoing: Outgoing[FrameData], frame: FrameData, sent_ns: int) -> pb.Frame:
+    def _header(self, outgoing: Outgoing[Leaving], frame: Leaving, sent_ns: int) -> pb.Frame:
         client, clock = outgoing.counters, self._clock_now()
         return pb.Frame(
             sequence=outgoing.sequence,

@@ -16,8 +16,8 @@ from poseloop.errors import InvalidInputError
 from poseloop.types import PixelFormat
 
 Color = Literal["gray", "rgb"]
-# OpenCV shares out more than 1 << 16 pixels.
-_SMALL_PIXELS: Final = 1 << 15
+# OpenCV shares out more pixels than this.
+_SMALL_PIXELS: Final = 1 << 16
 
 
 def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: Color) -> NDArray[np.uint8]:
@@ -43,17 +43,24 @@ def can_convert() -> bool:
     return importlib.util.find_spec("cv2") is not None
 
 
-def to_gray(image: NDArray[np.uint8], image_format: PixelFormat) -> NDArray[np.uint8]:
+def to_gray(
+    image: NDArray[np.uint8], image_format: PixelFormat, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Return RGB8 or BGR8 ``(height, width, 3)`` as grey ``(height, width)``: ITU-R BT.601 luma in fixed point.
 
     In parts that are too small for OpenCV to share them out among threads: waking those takes longer, and on a busy
     machine much longer, and how many there are is for the program to say that imports us.
+
+    Args:
+        image: the colours.
+        image_format: RGB8 or BGR8.
+        out: ``(height, width)``, where the grey is written; new memory, unless given.
     """
     import cv2
 
     how = cv2.COLOR_RGB2GRAY if image_format is PixelFormat.RGB8 else cv2.COLOR_BGR2GRAY
     height, width = image.shape[:2]
-    gray = np.empty((height, width), np.uint8)
+    gray = np.empty((height, width), np.uint8) if out is None else out
     rows = max(1, _SMALL_PIXELS // width)
     for row in range(0, height, rows):
         cv2.cvtColor(image[row : row + rows], how, gray[row : row + rows])

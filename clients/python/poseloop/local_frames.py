@@ -26,6 +26,7 @@ import numpy as np
 
 from poseloop.local import LocalTransportError, byte_messages, events, memory_at, require_room, tried
 from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.wire import Leaving
 
 _PREFIX: Final = struct.Struct("<QIIQ")
 _ALIGNMENT: Final = 64
@@ -95,8 +96,8 @@ class FramePort:
         self._next: Any = None  # memory for the next frame, taken while there is time
         self._next_bytes = 0
 
-    def send(self, header: pb.Frame, data: memoryview) -> None:
-        """Copy one frame into the shared memory and tell the server.
+    def send(self, header: pb.Frame, frame: Leaving) -> None:
+        """Write one frame into the shared memory and tell the server.
 
         Raises:
             NoRoomError: the host's shared memory is too small for frames of this size.
@@ -106,11 +107,11 @@ class FramePort:
         with self._lock:
             if self._closed:
                 raise LocalTransportError("the connection through shared memory is closed")
-            self._send(fields, data)
+            self._send(fields, frame)
 
-    def _send(self, fields: bytes, data: memoryview) -> None:
+    def _send(self, fields: bytes, frame: Leaving) -> None:
         room = header_room(len(fields))
-        size = room + _ALIGNMENT - 1 + len(data)
+        size = room + _ALIGNMENT - 1 + frame.nbytes
         if size > self._checked_bytes:
             require_room(self._slots, size)
             self._checked_bytes = size
@@ -120,8 +121,8 @@ class FramePort:
                 sample = self._publisher.loan_slice_uninit(size)
             address = sample.payload_ptr
             offset = room + -(address + room) % _ALIGNMENT
-            write_header(address, self._number, fields, offset, len(data))
-            np.copyto(np.frombuffer(memory_at(address + offset, len(data)), np.uint8), np.frombuffer(data, np.uint8))
+            write_header(address, self._number, fields, offset, frame.nbytes)
+            frame.write_to(np.frombuffer(memory_at(address + offset, frame.nbytes), np.uint8))
             if sample.assume_init().send() != 1:
                 raise LocalTransportError("the server no longer takes frames from shared memory")
             self._number += 1

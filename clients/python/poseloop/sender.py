@@ -18,7 +18,6 @@ from poseloop.crop import parse_crop
 from poseloop.encoder import Encoder, Encoding
 from poseloop.errors import InvalidInputError, MissingExtraError, ServerUnavailableError
 from poseloop.flow import Flow
-from poseloop.images import guess_format
 from poseloop.link import Link, Listeners
 from poseloop.messages import POLICY_TO_WIRE, crop_to_wire
 from poseloop.transport import Transport, unavailable
@@ -213,9 +212,9 @@ class FrameSender:
             RequestRefusedError: the server refused an earlier frame.
             ServerUnavailableError: the server went away and did not come back within ``reconnect_s``.
         """
-        if not isinstance(image, Frame):
-            image = Frame(image, now_ns() if captured_ns is None else captured_ns, guess_format(image))
-        return self._flow.push(FrameData.of(image))
+        if isinstance(image, Frame):
+            return self._flow.push(FrameData.of(image))
+        return self._flow.push(FrameData.of_array(image, now_ns() if captured_ns is None else captured_ns))
 
     def close(self, timeout_s: float | None = None) -> Counters:
         """Send what waits, wait for the answers to what is in flight, end the stream and return its final account.

@@ -16,7 +16,7 @@ from poseloop.local import LocalTransportError
 from poseloop.local_frames import FramePort
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
-from poseloop.wire import frame_message
+from poseloop.wire import Leaving, frame_message
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +118,9 @@ class GrpcConnection:
         )
         self._call = track(iter(self._outgoing.get, None))
 
-    def send(self, header: pb.Frame, data: memoryview) -> None:
+    def send(self, header: pb.Frame, frame: Leaving) -> None:
         """Hand over a frame, whose ``header`` has no data; copies the data and never blocks."""
-        self._outgoing.put(frame_message(header, data))
+        self._outgoing.put(frame_message(header, frame.data))
 
     def finish(self) -> None:
         """Say that no more frames will come; the server answers what is in flight, then ends the replies."""
@@ -163,13 +163,13 @@ class LocalConnection:
         self.failure: LocalTransportError | None = None
         self._closed = False
 
-    def send(self, header: pb.Frame, data: memoryview) -> None:
+    def send(self, header: pb.Frame, frame: Leaving) -> None:
         """Leave a frame, whose ``header`` has no data, in the shared memory; copies the data and never blocks.
 
         Where that fails the call is ended, and why is heard from its replies: the server may have refused a frame.
         """
         try:
-            self._port.send(header, data)
+            self._port.send(header, frame)
         except LocalTransportError as error:
             if not self._closed:
                 self.failure = error

@@ -8,8 +8,10 @@ https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poseloop import jpeg
 from poseloop.errors import InvalidInputError
@@ -50,11 +52,28 @@ class FrameData:
             PixelFormat.GRAY8 if frame.format is PixelFormat.GRAY8 else PixelFormat.RGB8
         ):
             raise InvalidInputError(f"a frame of shape {frame.image.shape} can't be {frame.format}")
-        if frame.image.size == 0:
-            raise InvalidInputError(f"a frame of shape {frame.image.shape} is empty")
-        height, width = frame.image.shape[:2]
-        view = np.ascontiguousarray(frame.image).data.cast("B")
-        return cls(view, width, height, frame.format, frame.captured_ns)
+        return cls._of_pixels(frame.image, frame.format, frame.captured_ns)
+
+    @classmethod
+    def of_array(cls, image: NDArray[np.uint8], captured_ns: int) -> FrameData:
+        """Do as `of` with an array that is grey, or else RGB."""
+        return cls._of_pixels(image, guess_format(image), captured_ns)
+
+    @classmethod
+    def _of_pixels(cls, image: NDArray[np.uint8], pixel_format: PixelFormat, captured_ns: int) -> FrameData:
+        if image.size == 0:
+            raise InvalidInputError(f"a frame of shape {image.shape} is empty")
+        height, width = image.shape[:2]
+        return cls(np.ascontiguousarray(image).data.cast("B"), width, height, pixel_format, captured_ns)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes leave."""
+        return self.data.nbytes
+
+    def write_to(self, room: NDArray[np.uint8]) -> None:
+        """Write the bytes that leave, ``(nbytes,)``."""
+        np.copyto(room, np.frombuffer(self.data, np.uint8))
 
     def compressed(self, quality: int) -> FrameData:
         """Return the frame as JPEG; a JPEG stays as it is."""
@@ -65,19 +84,54 @@ class FrameData:
         data = memoryview(jpeg.encode(image, self.format, quality))
         return FrameData(data, self.width, self.height, PixelFormat.JPEG, self.captured_ns)
 
-    def in_gray(self) -> FrameData:
+    def in_gray(self) -> Leaving:
         """Return an RGB or BGR frame in grey, as the server would make it; any other as it is."""
-        if self.format not in (PixelFormat.RGB8, PixelFormat.BGR8):
-            return self
-        image = np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, 3)
-        gray = to_gray(image, self.format)
-        return FrameData(gray.data.cast("B"), self.width, self.height, PixelFormat.GRAY8, self.captured_ns)
+        return GrayOfColor(self) if self.format in (PixelFormat.RGB8, PixelFormat.BGR8) else self
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""
         if isinstance(self.data.obj, bytes):  # nobody can overwrite those
             return self
         return FrameData(memoryview(bytes(self.data)), self.width, self.height, self.format, self.captured_ns)
+
+
+class GrayOfColor:
+    """A frame in colours that leaves in grey; the grey is first written where it is needed.
+
+    Args:
+        colored: RGB or BGR.
+    """
+
+    __slots__ = ("_colored", "captured_ns", "height", "nbytes", "width")
+    format: Final = PixelFormat.GRAY8
+
+    def __init__(self, colored: FrameData) -> None:
+        self._colored = colored
+        self.width = colored.width
+        self.height = colored.height
+        self.captured_ns = colored.captured_ns
+        self.nbytes = colored.width * colored.height
+
+    @property
+    def data(self) -> memoryview:
+        """The grey in memory of its own."""
+        return self.owned().data
+
+    def write_to(self, room: NDArray[np.uint8]) -> None:
+        """As `FrameData.write_to`."""
+        shape = self.height, self.width
+        image = np.frombuffer(self._colored.data, np.uint8).reshape(*shape, 3)
+        to_gray(image, self._colored.format, room.reshape(shape))
+
+    def owned(self) -> FrameData:
+        """Return the frame in grey, with bytes of its own."""
+        gray = np.empty(self.nbytes, np.uint8)
+        self.write_to(gray)
+        return FrameData(gray.data, self.width, self.height, self.format, self.captured_ns)
+
+
+Leaving = FrameData | GrayOfColor
+"""What a connection takes."""
 
 
 def _varint(value: int) -> bytes:
