@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
@@ -26,20 +27,23 @@ class Backlog:
     """Commands in their order, at most so many, and of each stream the newest pose; without I/O.
 
     Any thread puts in, and one takes out. Nothing waits here but the one that takes. It is shut until `open`, and
-    takes nothing while it is shut.
+    takes nothing while it is shut, but for what is owed: a vital command waits for it to open, and is first then.
 
     Args:
-        most_commands: that may wait.
+        most_commands: that may wait; of vital ones twice as many.
+        is_vital: whether a command must not be lost, since something stays on without it.
     """
 
-    def __init__(self, most_commands: int) -> None:
+    def __init__(self, most_commands: int, is_vital: Callable[[Command], bool] = lambda _: False) -> None:
         self._most = most_commands
+        self._is_vital = is_vital
         self._lock = threading.Lock()
         # A stream's name stands for its newest pose, which may be replaced until it is taken.
         self._queue: SimpleQueue[Command | Begun | str | End] = SimpleQueue()
         self._poses: dict[str, LoopPose] = {}
         self._waiting = 0
         self._taken = 0  # commands that the output's thread is about
+        self._owed: list[Command] = []
         self._open = False
         self._ended = False
 
@@ -52,19 +56,31 @@ class Backlog:
         """Take commands and poses from now on, unless it has ended."""
         with self._lock:
             self._open = not self._ended
+            if self._open:
+                for command in self._owed:
+                    self._queue.put(command)
+                self._waiting += len(self._owed)
+                self._owed.clear()
 
     def shut(self) -> tuple[list[Command | Begun], int]:
-        """Take nothing any more; returns the commands that wait and how many poses do, all of which are forgotten."""
+        """Take nothing any more.
+
+        Returns:
+            The commands that waited and how many poses did, all of which are forgotten; not those that are owed now,
+            unless the end has come.
+        """
         with self._lock:
             self._open = False
             left: list[Command | Begun] = []
             while (item := self._get_nowait()) is not None:
-                if isinstance(item, Command | Begun):
+                if isinstance(item, Begun) or (isinstance(item, Command) and not self._owe(item)):
                     left.append(item)
             poses = len(self._poses)
             self._waiting = 0
             self._poses.clear()
             if self._ended:
+                left += self._owed
+                self._owed.clear()
                 self._queue.put(End())
         return left, poses
 
@@ -76,16 +92,21 @@ class Backlog:
                 self._ended = True
                 self._queue.put(End())
 
-    def put(self, command: Command, vital: bool = False) -> Status | None:
-        """Leave a command; returns how it ended where it was not taken. ``vital`` ones have twice the room."""
+    def put(self, command: Command) -> Status | None:
+        """Leave a command; returns how it ended where it was not taken."""
         with self._lock:
             if not self._open:
-                return Status.DROPPED_GONE
-            if self._waiting >= self._most * (2 if vital else 1):
+                return None if self._owe(command) else Status.DROPPED_GONE
+            if self._waiting >= self._most * (2 if self._is_vital(command) else 1):
                 return Status.DROPPED_FULL
             self._waiting += 1
             self._queue.put(command)
         return None
+
+    def owe(self, command: Command) -> bool:
+        """Keep a command that could not be sent for when the output is back; returns false where that is not due."""
+        with self._lock:
+            return self._owe(command)
 
     def claim(self, using: threading.Lock) -> bool:
         """Take the output for a call of the caller's own, if no command is before it and nobody uses it.
@@ -135,6 +156,16 @@ class Backlog:
         """Say that the command that was taken last has been dealt with."""
         with self._lock:
             self._taken = 0
+
+    def _owe(self, command: Command) -> bool:
+        """Keep a vital command, once: what a trigger asks for again while it is owed would do no more."""
+        if self._ended or not self._is_vital(command) or len(self._owed) >= 2 * self._most:
+            return False
+        cause = (command.stream, command.trigger, command.action)
+        if any((owed.stream, owed.trigger, owed.action) == cause for owed in self._owed):
+            return False
+        self._owed.append(command)
+        return True
 
     def _get_nowait(self) -> Command | Begun | str | End | None:
         try:

@@ -85,9 +85,23 @@ class ActionConfig(BaseModel):
         return no_truths(cls, values)
 
     @property
-    def switches_off(self) -> bool:
+    def only_ends(self) -> bool:
         """Whether all that it does is to end something; then it is better late than never."""
         return False
+
+
+class MessageAction(ActionConfig):
+    """What is asked of a program, of which only the user knows what it does there."""
+
+    switches_off: bool = Field(
+        False,
+        description="It only ends something: it is sent however late, and made up for when the output is back.",
+    )
+
+    @property
+    def only_ends(self) -> bool:
+        """As the user says."""
+        return self.switches_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +184,11 @@ class Output:
         """
 
     def switches_off(self, action: Any) -> bool:
-        """Return whether an action only ends something: it is sent late, where others are dropped; reads nothing else.
+        """Return whether an action only ends something: it is sent late, where others are dropped.
 
         Called by any thread.
         """
-        return bool(action.switches_off)
+        return bool(action.only_ends)
 
     def open(self) -> None:
         """Connect. Raises `OutputUnavailableError`, and `MissingExtraError` where the library is not installed."""

@@ -21,7 +21,7 @@ class LineAction(ActionConfig):
     pulses: Annotated[int, Field(ge=1, le=65_535)] = Field(1, description="How many pulses there are.")
 
     @property
-    def switches_off(self) -> bool:
+    def only_ends(self) -> bool:
         """Whether it is ``state: off``."""
         return self.state is False
 

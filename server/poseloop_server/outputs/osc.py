@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from poseloop_server.loop.pose import LoopPose
 from poseloop_server.outputs.base import (
-    ActionConfig,
     Command,
+    MessageAction,
     Outcome,
     Output,
     OutputConfig,
@@ -69,7 +69,7 @@ class OscConfig(OutputConfig):
         return () if self.poses is None or self.poses.keypoint is None else (self.poses.keypoint,)
 
 
-class OscAction(ActionConfig):
+class OscAction(MessageAction):
     """A message."""
 
     address: Address = Field(description="Such as /stimulus/on.")

@@ -34,9 +34,9 @@ class OutputRunner:
 
     Commands wait in a bounded queue, and each ends in exactly one `Outcome`, whatever happens. One that can't be sent
     before its deadline is dropped: a stimulus that comes late is worse than none; but what only switches off is sent
-    late, lest it stay on. Poses do not queue: of each stream
-    the newest waits. While the other side is gone commands and poses are dropped at once, and connecting is tried
-    again, at intervals that grow up to 2 s until something was sent.
+    late, lest it stay on. Poses do not queue: of each stream the newest waits. While the other side is gone commands
+    and poses are dropped at once, but for what switches off: that waits until the other side is back, and is sent first
+    then. Connecting is tried again, at intervals that grow up to 2 s until something was sent.
 
     Args:
         name: of the output, in the configuration.
@@ -54,7 +54,7 @@ class OutputRunner:
         self._takes_poses = config.takes_poses
         self._has_head_start = type(output).head_start is not Output.head_start
         self._using = threading.Lock()  # held for each call of the output, once it is connected
-        self._backlog = Backlog(config.queue_commands)
+        self._backlog = Backlog(config.queue_commands, lambda command: output.switches_off(command.action))
         self._ledger = Ledger()
         self._problem = ""
         self._retry_s = _FIRST_RETRY_S
@@ -86,7 +86,7 @@ class OutputRunner:
         """
         if self._has_head_start and self._backlog.claim(self._using) and self._begin(command):
             return
-        dropped = self._backlog.put(command, self._output.switches_off(command.action))
+        dropped = self._backlog.put(command)
         if dropped is not None:
             self._finish(Outcome(command, dropped, message=self._why(dropped)))
 
@@ -145,6 +145,7 @@ class OutputRunner:
                 self._first_try.set()
                 self._serve()
         finally:
+            self._backlog.end()  # nothing is owed any more
             self._disconnect("the output has ended")
             self._first_try.set()
 
@@ -217,7 +218,8 @@ class OutputRunner:
             self._finish(Outcome(command, Status.UNANSWERED, sent_ns=error.sent_ns, message=str(error)))
             raise
         except OutputUnavailableError as error:
-            self._finish(_gone(item, str(error)))
+            if isinstance(item, Begun) or not self._backlog.owe(item):
+                self._finish(_gone(item, str(error)))
             raise
         except Exception as error:
             self._finish(Outcome(command, Status.FAILED, message=_sentence(error)))

@@ -49,7 +49,7 @@ class SerialOutput(Output):
 
     def switches_off(self, action: SerialAction) -> bool:
         """Return whether an action is ``state: off``, or of raw bytes the ones that are written at the end."""
-        return action.switches_off or (action.write is not None and action.write == self._config.rest)
+        return action.only_ends or (action.write is not None and action.write == self._config.rest)
 
     def open(self) -> None:
         """Open the port and, where our sketch is there, greet it and give it its trains."""

@@ -13,8 +13,8 @@ from poseloop.clock import now_ns
 from pydantic import Field, JsonValue, field_validator
 
 from poseloop_server.outputs.base import (
-    ActionConfig,
     Command,
+    MessageAction,
     Outcome,
     Output,
     OutputConfig,
@@ -59,7 +59,7 @@ class HttpConfig(OutputConfig):
         return value
 
 
-class HttpAction(ActionConfig):
+class HttpAction(MessageAction):
     """What is sent beside the cause."""
 
     data: JsonValue = Field(None, description="Anything; it stands under `data` in the document.")

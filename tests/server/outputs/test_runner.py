@@ -139,7 +139,7 @@ def test_what_is_late_is_dropped_rather_than_sent() -> None:
 
 class Off(ActionConfig):
     @property
-    def switches_off(self) -> bool:
+    def only_ends(self) -> bool:
         return True
 
 
@@ -247,6 +247,37 @@ def test_what_waits_when_the_output_goes_is_dropped() -> None:
     runner.close()
 
 
+def test_what_switches_off_waits_for_the_output_to_come_back_and_is_first_then() -> None:
+    device, runner, outcomes = started()
+    hold(device, runner)
+    runner.submit(command(number=1))
+    runner.submit(command(Off(), 2))  # waits when the output goes
+    device.there = False
+    device.free.set()
+    assert outcomes.of(1).status is Status.DROPPED_GONE
+    eventually(lambda: not runner.account().connected)
+    runner.submit(command(number=3))
+    runner.submit(command(Off(), 4, trigger="another"))  # comes while it is away
+    runner.submit(command(Off(), 5))  # would do again what is owed
+    assert (outcomes.of(3).status, outcomes.of(5).status) == (Status.DROPPED_GONE, Status.DROPPED_GONE)
+    device.there = True
+    assert outcomes.of(2).status is outcomes.of(4).status is Status.SENT
+    runner.submit(command(number=6))
+    assert outcomes.of(6).status is Status.SENT
+    assert device.done == [2, 4, 6]
+    runner.close()
+
+
+def test_what_is_owed_at_the_end_is_told() -> None:
+    device, runner, outcomes = started()
+    device.there = False
+    runner.submit(command(Off(), 1))
+    eventually(lambda: not runner.account().connected)
+    runner.submit(command(Off(), 2, trigger="another"))
+    runner.close()
+    assert [outcomes.of(number).status for number in (1, 2)] == [Status.DROPPED_GONE, Status.DROPPED_GONE]
+
+
 def test_an_answer_that_does_not_come_is_told_apart_from_a_command_that_was_not_sent() -> None:
     device, runner, outcomes = started()
     device.raises = UnansweredError("It says nothing.", sent_ns=17)
@@ -328,16 +359,17 @@ def test_what_waits_beyond_the_grace_is_dropped() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.sampled_from(["command", "late", "pose", "gone", "back", "break", "mend"]), max_size=40),
+    st.lists(st.sampled_from(["command", "off", "late", "pose", "gone", "back", "break", "mend"]), max_size=40),
     st.integers(1, 4),
 )
 def test_every_command_has_exactly_one_outcome(steps: list[str], queue: int) -> None:
     device, runner, outcomes = started(queue_commands=queue)
     submitted = poses = 0
     for step in steps:
-        if step in {"command", "late"}:
+        if step in {"command", "off", "late"}:
             submitted += 1
-            runner.submit(command(number=submitted, decided_ns=0 if step == "late" else now_ns()))
+            action = Off() if step == "off" else None
+            runner.submit(command(action, submitted, decided_ns=0 if step == "late" else now_ns()))
         elif step == "pose":
             poses += 1
             runner.submit_pose(pose())

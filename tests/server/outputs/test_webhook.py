@@ -19,7 +19,7 @@ from poseloop_server.outputs.runner import OutputRunner
 from poseloop_server.outputs.webhook import HttpAction, HttpConfig, HttpOutput
 from pydantic import ValidationError
 
-from tests.server.outputs.parts import SERVICES, WITHIN_S, Outcomes, command, run, survives_unplugging
+from tests.server.outputs.parts import SERVICES, WITHIN_S, Outcomes, command, eventually, run, survives_unplugging
 
 
 class Site:
@@ -186,6 +186,19 @@ def test_an_answer_that_does_not_come(site: Site) -> None:
 def test_a_server_may_go_and_come_back(site: Site) -> None:
     runner, outcomes = started(site)
     survives_unplugging(runner, outcomes, HttpAction(), site.stop, site.start)
+
+
+def test_what_switches_off_is_made_up_for_when_the_server_is_back(site: Site) -> None:
+    runner, outcomes = started(site)
+    runner.submit(command(HttpAction(data="on"), 1))
+    assert outcomes.of(1).status is Status.ACKNOWLEDGED
+    site.stop()
+    runner.submit(command(HttpAction(data="off", switches_off=True), 2))
+    eventually(lambda: not runner.account().connected)
+    site.start()
+    assert outcomes.of(2).status is Status.ACKNOWLEDGED
+    runner.close()
+    assert [document["data"] for document in site.posted] == ["on", "off"]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
