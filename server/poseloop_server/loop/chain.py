@@ -19,7 +19,7 @@ from poseloop_server.loop.pose import LoopPose
 from poseloop_server.loop.stage_line import StageLine
 from poseloop_server.loop.trigger import TriggerState, draws_of
 
-# How long a stage may go on with its last pose when the server stops.
+# How long a stage may take over a pose before that is told, and go on with its last one when the server stops.
 _HANGING_S = 1.0
 
 
@@ -74,29 +74,50 @@ class StreamLoop:
         self._max_gap_ns = {trigger.name: trigger.config.max_gap_ns for trigger in compiled.triggers}
         self._asked: deque[Arming] = deque()
         self._last = Moment(stream, 0, began_ns, began_ns)
+        self._problem = problem
+        self._begins_anew = False
+        self._staged_ns: int | None = None  # since when the stages have a pose
+        self._hanging = ""  # the stage that was told of
         self._staging = threading.Lock()
         self._lock = threading.Lock()
 
-    def process(self, pose: LoopPose) -> Step:
+    def process(self, pose: LoopPose, decided_ns: int | None = None) -> Step:
         """Take in the next pose, and return how it goes on and what was decided at it.
 
         The array of its keypoints is not written to; the pose itself may come back changed.
+
+        Args:
+            pose: whose ``decided_ns`` is for the stages.
+            decided_ns: for the triggers: when the stages were done; the same, unless given.
         """
-        return self.decide(self.stage(pose))
+        staged = self.stage(pose)
+        return self.decide(staged, staged.decided_ns if decided_ns is None else decided_ns)
 
     def stage(self, pose: LoopPose) -> LoopPose:
         """Do the first half of `process`: the stages. A stage that hangs keeps nobody from `end` and `status`."""
         with self._staging:
-            return self._stages.process(pose)
+            if self._begins_anew:
+                self._begins_anew = False
+                self._stages.reset()
+                with self._lock:
+                    self._scene.reset()
+            self._staged_ns = pose.decided_ns
+            try:
+                return self._stages.process(pose)
+            finally:
+                self._staged_ns = None
 
-    def decide(self, pose: LoopPose) -> Step:
+    def decide(self, pose: LoopPose, decided_ns: int) -> Step:
         """Do the second half of `process`, with what `stage` returned."""
+        pose.decided_ns = decided_ns
         with self._lock:
             arming = self._take_arming() if self._asked else ()
             self._last = Moment.of(pose)
             if not self._triggers:
                 return Step(pose, (), arming)
             self._scene.update(pose)
+            if self._scene.outside:
+                self._tell_of_zones(pose)
             look = Look.at(pose, self._scene)
             decided = [decision for trigger in self._triggers if (decision := trigger.look(look)) is not None]
             return Step(pose, tuple(decided), arming)
@@ -138,17 +159,29 @@ class StreamLoop:
         silent_ns = time_ns - self._last.decided_ns
         return any(trigger.state.acting and silent_ns > self._max_gap_ns[trigger.name] for trigger in self._triggers)
 
+    def tell_if_hanging(self, time_ns: int) -> None:
+        """Report a stage that does not come back from a pose, once each time."""
+        since_ns, stage = self._staged_ns, self._stages.at
+        if since_ns is None or time_ns - since_ns < _HANGING_S * 1e9:
+            self._hanging = ""
+        elif stage and stage != self._hanging:
+            self._hanging = stage
+            self._problem(
+                f"the stage {stage} has had one pose for more than {_HANGING_S:g} s; until it is done with it no "
+                "further one goes on"
+            )
+
     @property
     def is_active(self) -> bool:
         """Whether `end` would have something to end."""
         return any(trigger.state.rose for trigger in self._triggers)
 
     def reset(self) -> None:
-        """Forget what stages and kinematics keep of the poses before: the stream was opened anew."""
-        with self._staging:
-            self._stages.reset()
-        with self._lock:
-            self._scene.reset()
+        """Forget what stages and kinematics keep of the poses before: the stream was opened anew.
+
+        That is done at the next pose, by who brings it, since a stage of the user's may take its time over it.
+        """
+        self._begins_anew = True
 
     def close(self) -> None:
         """Let stages save what they have collected; no pose comes any more. One that hangs is waited for a while."""
@@ -167,6 +200,14 @@ class StreamLoop:
         """Return how each trigger stands after the last pose."""
         with self._lock:
             return tuple(trigger.status(self._last.decided_ns) for trigger in self._triggers)
+
+    def _tell_of_zones(self, pose: LoopPose) -> None:
+        for zone in self._scene.outside:
+            self._problem(
+                f"the zone {zone} lies outside its frames of {pose.width}x{pose.height}, so nothing is ever in it; "
+                "give its points in pixels of these frames"
+            )
+        self._scene.outside.clear()
 
     def _take_arming(self) -> tuple[Arming, ...]:
         taken = []

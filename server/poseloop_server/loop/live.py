@@ -74,7 +74,7 @@ class LiveLoop:
             stream=self.chain.stream,
             sequence=frame.sequence,
             captured_ns=frame.captured_ns,
-            decided_ns=now_ns(),
+            decided_ns=inference_ns[1],
             time_ns=frame.captured_ns,
             width=frame.width,
             height=frame.height,
@@ -86,7 +86,7 @@ class LiveLoop:
         try:
             staged = self.chain.stage(pose)
             with self._lock:
-                step = self.chain.decide(staged)
+                step = self.chain.decide(staged, now_ns())
                 self._act(step.decisions)
                 if self._log is not None:
                     values = {name: value for name, value in step.pose.values.items() if name in self._seen_values}
@@ -123,8 +123,9 @@ class LiveLoop:
                 self._end(reason)
 
     def end_if_silent(self) -> None:
-        """Let active triggers fall where no pose has come for too long: a laser must not stay on."""
+        """Let active triggers fall where no pose has come for too long, lest a laser stay on; report what hangs."""
         now = now_ns()
+        self.chain.tell_if_hanging(now)
         if self.chain.overdue(now):
             with self._lock:
                 if self._unlogged is None and self.chain.overdue(now):

@@ -14,14 +14,14 @@ class LoopPose:
     """What stages change and triggers read: one pose, with the times that a decision may depend on.
 
     A stage gets one and returns one, the same or another. Times are nanoseconds of the server's monotonic clock. Since
-    ``decided_ns`` is the only moment of deciding there is, and stands in the log, a replay decides alike: nothing that
-    handles a `LoopPose` reads a clock.
+    ``decided_ns`` is all that stages and triggers know of the time, and stands in the log, a replay decides alike:
+    nothing that handles a `LoopPose` reads a clock.
 
     Attributes:
         stream: that the frame came from.
         sequence: of the frame.
         captured_ns: when the frame was taken.
-        decided_ns: when inference had ended and the stages began.
+        decided_ns: for the stages, when inference had ended; for the triggers, when the stages had.
         time_ns: the time that the keypoints are of: ``captured_ns``, or later once a stage has predicted them.
         width: of the frame, in pixels.
         height: of the frame, in pixels.

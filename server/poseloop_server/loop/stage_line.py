@@ -24,6 +24,7 @@ class StageLine:
 
     Attributes:
         failures: how many poses each kind of stage failed on.
+        at: the stage that has the pose at hand; "" where none has.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Stage]], problem: Callable[[str], None]) -> None:
@@ -31,6 +32,7 @@ class StageLine:
         self._problem = problem
         self._size = (0, 0)
         self.failures: Counter[str] = Counter()
+        self.at = ""
 
     def process(self, pose: LoopPose) -> LoopPose:
         """Return the pose to go on with; one that a stage failed on goes on as it was before it, with a doubt.
@@ -42,7 +44,9 @@ class StageLine:
                 self.reset()
             self._size = (pose.width, pose.height)
         for kind, stage in self._stages:
+            self.at = kind
             pose = self._through(kind, stage, pose)
+        self.at = ""
         return pose
 
     def reset(self) -> None:

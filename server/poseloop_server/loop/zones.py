@@ -103,6 +103,14 @@ class ZoneConfig(BaseModel):
             return Circle(*center, self.circle.radius * across * scale)
         return Polygon(tuple(self._placed(corner, width, height, scale) for corner in self._corners))
 
+    def is_outside(self, width: int, height: int) -> bool:
+        """Whether a frame of that size has no part of the zone; only the zone's extents are looked at."""
+        if self.unit is ZoneUnit.FRACTION:
+            return False
+        points, reach = (self._corners, 0.0) if self.circle is None else ((self.circle.center,), self.circle.radius)
+        sides = zip(zip(*points, strict=True), (width, height), strict=True)
+        return any(min(places) - reach > size - 0.5 or max(places) + reach < -0.5 for places, size in sides)
+
     def _placed(self, point: Corner, width: int, height: int, scale: float) -> Place:
         x, y = point
         if self.unit is ZoneUnit.FRACTION:

@@ -43,7 +43,7 @@ class Stepped(Told, Protocol):
 class Loop(Protocol):
     """A `poseloop_server.loop.chain.StreamLoop`."""
 
-    def process(self, pose: LoopPose) -> Stepped:
+    def process(self, pose: LoopPose, decided_ns: int | None = None) -> Stepped:
         """Decide at a pose."""
 
     def arm(self, trigger: str | None, armed: bool) -> None:
@@ -145,7 +145,7 @@ class _Stream:
             return
         match entry:
             case PoseEntry():
-                step = loop.process(self._pose(log, group.cause.number, entry))
+                step = loop.process(self._pose(log, group.cause.number, entry), entry.decided_ns)
                 result.poses += 1
                 self._compare_pose(group.cause.number, entry, step.pose, result)
                 _compare(group, entry.stream, (entry.sequence, entry.decided_ns), step.decisions, result)
@@ -164,7 +164,7 @@ class _Stream:
             stream=entry.stream,
             sequence=entry.sequence,
             captured_ns=entry.captured_ns,
-            decided_ns=entry.decided_ns,
+            decided_ns=entry.inference_ended_ns,
             time_ns=entry.captured_ns,
             width=entry.width,
             height=entry.height,

@@ -103,10 +103,12 @@ class LogRecording:
         except ValueError as error:
             raise DamagedLogError(f"{self._log.path}:{line.number}: the keypoints can't be read: {error}") from None
         captured_ns, decided_ns = entry.captured_ns - self._began_ns, entry.decided_ns - self._began_ns
+        inferred_ns: int | None = entry.inference_ended_ns - self._began_ns
         if self._latency_ns is not None:
-            decided_ns = captured_ns + self._latency_ns
+            decided_ns, inferred_ns = captured_ns + self._latency_ns, None
+        size = (entry.width, entry.height)
         return RecordedPose(
-            entry.sequence, captured_ns, decided_ns, entry.width, entry.height, keypoints, entry.values, entry.doubts
+            entry.sequence, captured_ns, decided_ns, *size, keypoints, entry.values, entry.doubts, inferred_ns
         )
 
 

@@ -20,12 +20,13 @@ class RecordedPose:
     Attributes:
         frame: its number, from 0; in a log the frame's sequence number.
         captured_ns: when the frame was taken.
-        decided_ns: when inference had ended, or would have.
+        decided_ns: when inference had ended, or would have, and in a log when the stages had.
         width: of the frame, in pixels.
         height: of the frame, in pixels.
         keypoints: float32 ``(instances, keypoints, 3)``, never written to.
         values: quantities that a log holds and no pose has.
         doubts: why it must not fire anything, known before the stages.
+        inferred_ns: when inference had ended, where ``decided_ns`` is later; None: it is not.
         image: uint8 ``(height, width, channels)`` in the model's colour; None where there is none.
         picture: the frame as it was decoded, to be drawn on; None where there is none.
     """
@@ -38,6 +39,7 @@ class RecordedPose:
     keypoints: NDArray[np.float32]
     values: Mapping[str, float] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    inferred_ns: int | None = None
     image: NDArray[np.uint8] | None = None
     picture: Frame | None = None
 

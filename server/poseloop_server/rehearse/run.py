@@ -113,7 +113,7 @@ class Rehearsal:
             stream=self.stream,
             sequence=item.frame,
             captured_ns=item.captured_ns,
-            decided_ns=item.decided_ns,
+            decided_ns=item.decided_ns if item.inferred_ns is None else item.inferred_ns,
             time_ns=item.captured_ns,
             width=item.width,
             height=item.height,
@@ -123,7 +123,7 @@ class Rehearsal:
             image=item.image,
             doubts=list(item.doubts),
         )
-        step = self._loop.process(pose)
+        step = self._loop.process(pose, item.decided_ns)
         self._last = (item.frame, item.captured_ns, item.decided_ns)
         self.events += [Event(*self._last, decision) for decision in step.decisions]
         return step.pose

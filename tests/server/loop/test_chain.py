@@ -232,7 +232,48 @@ def test_stages_start_anew_with_another_size_of_frames() -> None:
         chain.process(pose(0, width=size))
     assert stage.resets == 1  # type: ignore[attr-defined]
     chain.reset()
+    assert stage.resets == 1, "it is due at the next pose"  # type: ignore[attr-defined]
+    chain.process(pose(3, width=320))
     assert stage.resets == 2  # type: ignore[attr-defined]
+
+
+def test_a_zone_outside_the_frames_is_told_once() -> None:
+    problems: list[str] = []
+    text = CONFIG.replace("bottom: 99}}}", "bottom: 99}}, away: {circle: {center: [900, 20], radius: 9}}}")
+    text = text.replace("snout in corner", "snout in corner or snout in away")
+    chain = loop(text, problem=problems.append)
+    for index in range(3):
+        chain.process(pose(index))
+    assert problems == [
+        "the zone away lies outside its frames of 640x480, so nothing is ever in it; "
+        "give its points in pixels of these frames"
+    ]
+    chain.process(pose(3, width=1280, height=960))
+    assert len(problems) == 1
+
+
+def test_stages_make_a_pose_older() -> None:
+    step = loop().process(pose(0, 20.0), decided_ns=4_000 * MS)
+    assert told(step) == [("light", "rise", False, "unreliable: 4000 ms old, more than 100 ms")]
+
+
+def test_a_stage_that_hangs_is_told_once() -> None:
+    problems: list[str] = []
+    chain = StreamLoop(config(stages="[shift]"), "cam0", NAMES, began_ns=0, problem=problems.append)
+    ((_, stage),) = chain._stages._stages
+    through = stage.process
+
+    def hang(given: LoopPose) -> LoopPose:
+        for after_ms in (900, 1100, 2000):
+            chain.tell_if_hanging(given.decided_ns + after_ms * MS)
+        return through(given)
+
+    stage.process = hang  # type: ignore[method-assign]
+    chain.process(pose(0))
+    chain.tell_if_hanging(10_000 * MS)
+    assert problems == [
+        "the stage shift has had one pose for more than 1 s; until it is done with it no further one goes on"
+    ]
 
 
 def test_images_are_asked_for_where_a_stage_looks_at_them() -> None:

@@ -142,10 +142,10 @@ class Session:
         doubts = ["track lost"] if self._random.random() < 0.02 else []
         decided_ns = now_ns + 4_000_000 + (200_000_000 if self._random.random() < 0.01 else 0)
         pose = LoopPose(
-            name, self._sequence, now_ns, decided_ns, now_ns, *SIZE, KEYPOINTS, keypoints, doubts=list(doubts)
+            name, self._sequence, now_ns, now_ns + 3_900_000, now_ns, *SIZE, KEYPOINTS, keypoints, doubts=list(doubts)
         )
         seen = packed(keypoints)
-        step = loop.process(pose)
+        step = loop.process(pose, decided_ns)
         self._say_armed(name, step.arming)
         self.writer.pose(
             PoseRecord(

@@ -30,6 +30,7 @@ class Scene:
         slots: what was measured at the pose at hand, as expressions look it up.
         timeline: of the poses.
         given: the values that stages added to the pose at hand.
+        outside: zones that expressions ask for and that lie outside the frames; found whenever their size changes.
     """
 
     def __init__(self, names: Names) -> None:
@@ -50,6 +51,8 @@ class Scene:
         self._steps: list[Callable[[], None]] = []
         self._measures: list[Measure] = []
         self.slots[:] = self._names.plan.blanks
+        self._used: set[str] = set()
+        self.outside: list[str] = []
 
     def update(self, pose: LoopPose) -> None:
         """Measure everything at this pose."""
@@ -85,6 +88,7 @@ class Scene:
         self.reset()
         self._size = (pose.width, pose.height)
         self._measures = [make(self) for make in self._names.plan.makers]
+        self.outside = [zone for zone in self._used if self._names.zones[zone].is_outside(*self._size)]
 
     def _find_rows(self, names: tuple[str, ...]) -> None:
         """Look up where the keypoints stand in poses with these names; one that is not there is missing."""
@@ -116,6 +120,7 @@ class Scene:
     def shape(self, zone: str) -> Shape:
         """Return the zone of this name in the frames at hand, in the unit of lengths."""
         config = self._names.zones[zone]
+        self._used.add(zone)
         return self._once(("shape", zone), lambda: config.shape(*self._size, self._scale))
 
     def track(self, key: PointKey, keep_s: float) -> Track:
