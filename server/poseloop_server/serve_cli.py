@@ -7,8 +7,11 @@ import inspect
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any
 
 import typer
@@ -37,12 +40,21 @@ def serve(config: Path | None, flags: dict[str, object]) -> None:
     """
     settings = load_settings(config, flags)
     console = Console(highlight=False, soft_wrap=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_path=False, markup=False)],
-    )
-    _run(_serve_until_told(settings, console))
+    with _logging_aside(RichHandler(console=console, show_path=False, markup=False)):
+        _run(_serve_until_told(settings, console))
+
+
+@contextmanager
+def _logging_aside(handler: logging.Handler) -> Iterator[None]:
+    """Let a thread write what is logged: a line takes milliseconds, for which a pose must not wait."""
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    listener = QueueListener(lines, handler)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[QueueHandler(lines)])
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()  # writes what is left
 
 
 async def _serve_until_told(settings: Settings, console: Console) -> None:
