@@ -106,13 +106,23 @@ def test_sixteen_streams_may_drop_above_seventy_percent_only(
     assert bool(missed(latency.sixteen(None))) == fails
 
 
-def test_the_peer_may_win_alone_but_not_from_the_second_stream_on(
+def test_the_peer_may_win_alone_but_not_where_cameras_drift_apart(
     monkeypatch: pytest.MonkeyPatch, latency: ModuleType
 ) -> None:
-    point = {"naive": {"age_ms": {"p50": 5.0, "p99": 6.0}}, "served": {"age_ms": {"p50": 6.0, "p99": 7.0}}}
-    points = [{**point, "streams": number, "added_ms": {"p50": 0.4, "p99": 1.0}} for number in (1, 2)]
-    answer(monkeypatch, latency, {"points": points})
-    assert missed(latency.peer(None)) == {"2 camera(s): poseloop adds, median", "2 camera(s): poseloop adds, 99 %"}
+    def side(*ages: tuple[float, float]) -> dict[str, Any]:
+        by_camera = [{"p50": p50, "p99": p99} for p50, p99 in ages]
+        return {"age_ms": by_camera[0], "by_camera_ms": by_camera}
+
+    point = {"naive": side((5, 6), (40, 6)), "served": side((9, 9), (6, 7))}
+    points = [{**point, "streams": number, "added_ms": {"p50": 0.6, "p99": 1.0}} for number in (1, 2)]
+    asked = answer(monkeypatch, latency, {"points": points})
+    figures = [figure for figure in latency.peer(None) if "1 drifting" not in figure.name]
+    assert missed(figures) == {
+        "1 camera(s): poseloop adds, median",
+        "2 drifting cameras: poseloop, the worst one's 99 %",
+    }
+    assert "--drift" not in asked[0]
+    assert "--drift 2" in asked[1]
 
 
 def test_integers_are_held_to_their_gain_and_to_their_cost(

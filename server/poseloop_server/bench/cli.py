@@ -136,6 +136,9 @@ def peer(
     plain_session: Annotated[
         bool, typer.Option("--plain-session", help="The naive loop's session has ONNX Runtime's own settings.")
     ] = False,
+    drift: Annotated[
+        float, typer.Option(min=0, max=50, help="Percent by which each camera is slower than the one before.")
+    ] = 0.0,
     provider: ProviderOption = ProviderName.CPU,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
@@ -145,12 +148,16 @@ def peer(
     The loop takes a frame of each camera in turn, runs the model on it and prints the keypoints, all in one process
     and one thread. Of the server, the subscriber prints them. Either way a pose's age is from capture to print. The
     loop runs before and after each served run.
+
+    Real cameras have clocks of their own, so the loop goes at the pace of the slowest and the frames of the others wait
+    in their drivers' buffers. With --drift 2 that comes about within seconds, which takes two cameras that differ by 50
+    millionths a quarter of an hour.
     """
     from poseloop_server.bench.peer import PeerJob, measure_peer
     from poseloop_server.bench.view import show_peer
 
     setup = _setup(model, size, transport, poses, provider, threads)
-    job = PeerJob(setup, _numbers(streams), fps, seconds, buffers, plain_session)
+    job = PeerJob(setup, _numbers(streams), fps, seconds, buffers, plain_session, drift / 100)
     result = _run(lambda say: measure_peer(job, say))
     _show(result.to_json(), as_json, lambda console: show_peer(result, console))
 

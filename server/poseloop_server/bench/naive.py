@@ -79,6 +79,7 @@ class NaiveJob:
 
     Attributes:
         cameras: how many, their frames evenly spread over the frame interval.
+        drift: how much slower each is than the one before, as a part of the rate.
         buffers: of each camera's driver; 0 for as many as it takes.
         plain_session: open the session with ONNX Runtime's own settings, as ``InferenceSession(file)`` does, rather
             than with the server's.
@@ -92,6 +93,7 @@ class NaiveJob:
     provider: str
     threads: int
     plain_session: bool
+    drift: float = 0.0
 
     def run(self) -> dict[str, Any]:
         """Return by camera, for each frame, its index and the moments of capture and of print, and what was dropped."""
@@ -104,7 +106,12 @@ class NaiveJob:
         start_ns = now_ns()
         rate = self.film.frames_per_second
         cameras = [
-            Camera(images, rate, start_ns + int(place / rate / self.cameras * 1e9), self.buffers or 1_000_000_000)
+            Camera(
+                images,
+                rate * (1 - self.drift * place),
+                start_ns + int(place / rate / self.cameras * 1e9),
+                self.buffers or 1_000_000_000,
+            )
             for place in range(self.cameras)
         ]
         rows: list[list[list[int]]] = [[] for _ in cameras]

@@ -34,6 +34,7 @@ class PeerJob:
         buffers: of a camera's driver in the naive loop; 0 for as many as it takes.
         plain_session: whether the naive loop opens its session with ONNX Runtime's own settings, which use every core,
             rather than with the server's.
+        drift: how much slower each camera is than the one before, as a part of the rate.
     """
 
     setup: Setup
@@ -42,16 +43,21 @@ class PeerJob:
     seconds: float = 10.0
     buffers: int = DRIVER_BUFFERS
     plain_session: bool = False
+    drift: float = 0.0
 
     def __post_init__(self) -> None:
         if self.plain_session and self.setup.provider != "cpu":
             raise InvalidInputError("a plain session runs on the CPU; leave --plain-session out, or --provider")
+        if self.drift * max(self.streams) >= 1:
+            raise InvalidInputError(
+                f"with --drift {100 * self.drift:g} the last of {max(self.streams)} cameras stands still; give less"
+            )
         for streams in self.streams:
             self.traffic(streams)  # raises where it is too short
 
     def traffic(self, streams: int) -> Traffic:
         """Return what that number of cameras films."""
-        return Traffic.lasting(self.seconds, streams, self.frames_per_second)
+        return Traffic.lasting(self.seconds, streams, self.frames_per_second, self.drift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,7 @@ def measure_peer(job: PeerJob, say: Callable[[str], None] = lambda _: None) -> P
             **conditions(job.setup, model, run.transport, run.poses),
             "frames_per_second": job.frames_per_second,
             "seconds": job.seconds,
+            "drift": job.drift,
             "buffers": job.buffers or "as many as it takes",
             "naive_session": "ONNX Runtime's own settings" if job.plain_session else "the server's settings",
         },
@@ -180,9 +187,8 @@ def _naive(running: Rig, job: PeerJob, streams: int) -> _NaiveRun:
     setup = job.setup
     seconds = WARM_UP_S + max(1.0, (job.seconds - WARM_UP_S) / 2)
     film = running.film(job.frames_per_second)
-    role = NaiveJob(
-        film, streams, seconds, job.buffers, str(setup.model), setup.provider, setup.threads, job.plain_session
-    )
+    session = (str(setup.model), setup.provider, setup.threads, job.plain_session)
+    role = NaiveJob(film, streams, seconds, job.buffers, *session, job.drift)
     ages, printed, dropped = [], 0, 0
     for camera in running.run("naive loop", role)["cameras"]:
         index, captured, shown = np.array(camera["rows"], np.int64).reshape(-1, 3).T

@@ -76,11 +76,14 @@ class Traffic:
         streams: how many.
         frames_per_second: of each.
         frames: of each, the first second's included.
+        drift: how much slower each camera is than the one before, as a part of the rate: a camera has a clock of its
+            own, and two of one make differ by some millionths.
     """
 
     streams: int
     frames_per_second: float
     frames: int
+    drift: float = 0.0
 
     def __post_init__(self) -> None:
         least = self.warm_up_frames + 10
@@ -91,9 +94,13 @@ class Traffic:
             )
 
     @classmethod
-    def lasting(cls, seconds: float, streams: int, frames_per_second: float) -> Self:
+    def lasting(cls, seconds: float, streams: int, frames_per_second: float, drift: float = 0.0) -> Self:
         """Return the traffic of so many seconds."""
-        return cls(streams, frames_per_second, math.ceil(seconds * frames_per_second))
+        return cls(streams, frames_per_second, math.ceil(seconds * frames_per_second), drift)
+
+    def rate_of(self, place: int) -> float:
+        """Return the frames a second of one camera."""
+        return self.frames_per_second * (1 - self.drift * place)
 
     @property
     def total_per_second(self) -> float:
@@ -239,6 +246,8 @@ class Rig:
 
     def camera_jobs(self, traffic: Traffic) -> list[tuple[str, Job]]:
         """Return the camera processes: the streams spread over them, their frames over the frame interval."""
+        if traffic.drift:
+            return self._drifting(traffic)
         processes = math.ceil(traffic.streams / _STREAMS_PER_PROCESS)
         film = self.film(traffic.frames_per_second)
         step_ns = 1e9 / traffic.frames_per_second / traffic.streams
@@ -247,6 +256,18 @@ class Rig:
             (f"camera {place}", CameraJob(film, traffic.frames, address, names, int(step_ns * place), transport))
             for place, names in enumerate(traffic.names[place::processes] for place in range(processes))
         ]
+
+    def _drifting(self, traffic: Traffic) -> list[tuple[str, Job]]:
+        """Return cameras that are processes of their own, and end together."""
+        address, transport = self._address.grpc, self.setup.transport
+        step_ns = 1e9 / traffic.frames_per_second / traffic.streams
+        jobs: list[tuple[str, Job]] = []
+        for place, name in enumerate(traffic.names):
+            rate = traffic.rate_of(place)
+            frames = math.ceil(traffic.seconds * rate)
+            job = CameraJob(self.film(rate), frames, address, [name], int(step_ns * place), transport)
+            jobs.append((f"camera {place}", job))
+        return jobs
 
     def go(self, followers: list[Child], cameras: list[Child]) -> None:
         """Let the followers begin, and then all cameras at one moment."""
