@@ -214,11 +214,18 @@ class Flow:
                 self._encoder.close()
             self._changed.notify_all()
 
-    def _compressed(self, outgoing: Outgoing[Leaving], connection: Connection, frame: FrameData, took_ns: int) -> None:
+    def _compressed(
+        self,
+        outgoing: Outgoing[FrameData],
+        connection: Connection,
+        pixel_bytes: int,
+        frame: FrameData,
+        took_ns: int,
+    ) -> None:
         with self._changed:
             self._encoding = False
             if connection is self._connection:  # otherwise its frames are accounted for already
-                self._send(connection, outgoing, frame, took_ns)
+                self._send(connection, outgoing, frame, pixel_bytes, took_ns)
             self._pump()
 
     def _not_compressed(self, error: Exception) -> None:
@@ -298,17 +305,22 @@ class Flow:
             if self._outbox.unacknowledged == 1:
                 self._last_answer_ns = now_ns()  # silence counts from when there is something to answer
             source: Leaving = outgoing.payload.in_gray() if self._in_gray else outgoing.payload
-            leaving = Outgoing(outgoing.sequence, source, outgoing.counters)
             if self._encoder is not None and self._encoder.takes(source):
                 self._encoding = True
-                done = partial(self._compressed, leaving, self._connection)
+                done = partial(self._compressed, outgoing, self._connection, source.nbytes)
                 self._encoder.start(source.owned(), done, self._not_compressed)
             else:
-                self._send(self._connection, leaving, source)
+                pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.nbytes
+                self._send(self._connection, outgoing, source, pixel_bytes)
 
-    def _send(self, connection: Connection, outgoing: Outgoing[Leaving], frame: Leaving, compress_ns: int = 0) -> None:
-        source = outgoing.payload
-        pixel_bytes = 0 if source.format is PixelFormat.JPEG else source.nbytes
+    def _send(
+        self,
+        connection: Connection,
+        outgoing: Outgoing[FrameData],
+        frame: Leaving,
+        pixel_bytes: int,
+        compress_ns: int = 0,
+    ) -> None:
         sent = self._sent[outgoing.sequence] = _Sent(now_ns(), pixel_bytes, compress_ns)
         connection.send(self._header(outgoing, frame, sent.at_ns), frame)
         if self._spaces:
@@ -325,7 +337,7 @@ class Flow:
             passage = Passage(sent.compress_ns > 0, sent.pixel_bytes, sent.compress_ns, arrived_ns - sent.at_ns)
             self._encoder.passed(passage, arrived_ns)
 
-    def _header(self, outgoing: Outgoing[Leaving], frame: Leaving, sent_ns: int) -> pb.Frame:
+    def _header(self, outgoing: Outgoing[FrameData], frame: Leaving, sent_ns: int) -> pb.Frame:
         client, clock = outgoing.counters, self._clock_now()
         return pb.Frame(
             sequence=outgoing.sequence,
