@@ -96,13 +96,13 @@ class StreamLoop:
     def stage(self, pose: LoopPose) -> LoopPose:
         """Do the first half of `process`: the stages. A stage that hangs keeps nobody from `end` and `status`."""
         with self._staging:
-            if self._begins_anew:
-                self._begins_anew = False
-                self._stages.reset()
-                with self._lock:
-                    self._scene.reset()
             self._staged_ns = pose.decided_ns
             try:
+                if self._begins_anew:
+                    self._begins_anew = False
+                    self._stages.reset()
+                    with self._lock:
+                        self._scene.reset()
                 return self._stages.process(pose)
             finally:
                 self._staged_ns = None

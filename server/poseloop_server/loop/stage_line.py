@@ -24,7 +24,7 @@ class StageLine:
 
     Attributes:
         failures: how many poses each kind of stage failed on.
-        at: the stage that has the pose at hand; "" where none has.
+        at: the stage that is at work; "" where none is.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Stage]], problem: Callable[[str], None]) -> None:
@@ -52,10 +52,12 @@ class StageLine:
     def reset(self) -> None:
         """Let every stage forget what came before."""
         for kind, stage in self._stages:
+            self.at = kind
             try:
                 stage.reset()
             except Exception as error:
                 self._failed(kind, f"{_as_words(error)} when it was to start anew")
+        self.at = ""
 
     def close(self) -> None:
         """Let stages that have something to bring to an end do so; may be called twice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -89,6 +90,21 @@ def test_a_defect_ends_neither_the_thread_nor_leaves_anything_on(monkeypatch: py
     monkeypatch.undo()
     step(live, 3)
     assert kept.on == [True, False, True]
+
+
+def test_what_a_stage_takes_makes_a_pose_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    live, kept = live_loop()
+
+    def slow(pose: Any) -> Any:
+        time.sleep(0.15)  # more than the trigger's max_age_ms, whatever the rest takes
+        return pose
+
+    monkeypatch.setattr(live.chain._stages, "process", slow)
+    step(live, 1)
+    assert not kept.commands
+    monkeypatch.undo()
+    step(live, 2)
+    assert kept.on == [True]
 
 
 def test_a_stage_that_hangs_keeps_nobody_from_switching_off(monkeypatch: pytest.MonkeyPatch) -> None:
