@@ -45,7 +45,7 @@ def test_figures_are_of_each_stream_and_of_all_without_the_first_second() -> Non
 def test_cameras_drift_apart_and_end_together() -> None:
     traffic = Traffic.lasting(10.0, 3, 50.0, drift=0.1)
     assert [traffic.rate_of(place) for place in range(3)] == pytest.approx([50, 45, 40])
-    assert traffic.seconds == 10.0
+    assert [traffic.frames_of(place) for place in range(3)] == [500, 450, 400]
 
 
 def test_a_camera_keeps_the_oldest_frames_and_drops_new_ones_while_its_buffers_are_full() -> None:

@@ -58,6 +58,11 @@ class Film:
         return ArenaSettings(self.width, self.height, self.frames_per_second, color=self.color)
 
 
+def drifted(rate: float, drift: float, place: int) -> float:
+    """Return the rate of the camera at a place, where each is slower than the one before by a part of it."""
+    return rate * (1 - drift * place)
+
+
 def paced(times: int, per_second: float, start_ns: int, each: Callable[[int], None]) -> None:
     """Call ``each`` with 0 to times - 1 at that rate, from a moment of `poseloop.now_ns` on."""
     time.sleep(max(0, start_ns - now_ns()) / 1e9)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from poseloop.clock import now_ns
 from poseloop.images import Color
 
-from poseloop_server.bench.film import Film
+from poseloop_server.bench.film import Film, drifted
 from poseloop_server.bench.talk import say_ready_and_wait
 
 # Video4Linux gives OpenCV four buffers unless it is asked for another number.
@@ -108,7 +108,7 @@ class NaiveJob:
         cameras = [
             Camera(
                 images,
-                rate * (1 - self.drift * place),
+                drifted(rate, self.drift, place),
                 start_ns + int(place / rate / self.cameras * 1e9),
                 self.buffers or 1_000_000_000,
             )

@@ -19,7 +19,7 @@ from poseloop.images import Color
 from poseloop.pose_feed import PoseTransport
 from poseloop.types import ModelInfo
 
-from poseloop_server.bench.film import Film
+from poseloop_server.bench.film import Film, drifted
 from poseloop_server.bench.roles import BareJob, CameraJob, Job, SubscriberJob, WatcherJob, command_of
 from poseloop_server.bench.watch import Sample, Watching
 from poseloop_server.processes import Child, ChildFailedError, Children, ServerAddress
@@ -100,7 +100,11 @@ class Traffic:
 
     def rate_of(self, place: int) -> float:
         """Return the frames a second of one camera."""
-        return self.frames_per_second * (1 - self.drift * place)
+        return drifted(self.frames_per_second, self.drift, place)
+
+    def frames_of(self, place: int) -> int:
+        """Return the frames of one camera, so that all end together."""
+        return round(drifted(self.frames, self.drift, place))
 
     @property
     def total_per_second(self) -> float:
@@ -246,26 +250,15 @@ class Rig:
 
     def camera_jobs(self, traffic: Traffic) -> list[tuple[str, Job]]:
         """Return the camera processes: the streams spread over them, their frames over the frame interval."""
-        if traffic.drift:
-            return self._drifting(traffic)
-        processes = math.ceil(traffic.streams / _STREAMS_PER_PROCESS)
-        film = self.film(traffic.frames_per_second)
+        # Those with a clock of their own each need a process of their own.
+        processes = traffic.streams if traffic.drift else math.ceil(traffic.streams / _STREAMS_PER_PROCESS)
         step_ns = 1e9 / traffic.frames_per_second / traffic.streams
         address, transport = self._address.grpc, self.setup.transport
-        return [
-            (f"camera {place}", CameraJob(film, traffic.frames, address, names, int(step_ns * place), transport))
-            for place, names in enumerate(traffic.names[place::processes] for place in range(processes))
-        ]
-
-    def _drifting(self, traffic: Traffic) -> list[tuple[str, Job]]:
-        """Return cameras that are processes of their own, and end together."""
-        address, transport = self._address.grpc, self.setup.transport
-        step_ns = 1e9 / traffic.frames_per_second / traffic.streams
         jobs: list[tuple[str, Job]] = []
-        for place, name in enumerate(traffic.names):
-            rate = traffic.rate_of(place)
-            frames = math.ceil(traffic.seconds * rate)
-            job = CameraJob(self.film(rate), frames, address, [name], int(step_ns * place), transport)
+        for place in range(processes):
+            film, frames = self.film(traffic.rate_of(place)), traffic.frames_of(place)
+            names = traffic.names[place::processes]
+            job = CameraJob(film, frames, address, names, int(step_ns * place), transport)
             jobs.append((f"camera {place}", job))
         return jobs
 

@@ -127,10 +127,12 @@ def show_peer(result: PeerResult, console: Console) -> None:
             table.add_row(first, name, *times, f"{dropped} of {frames}")
         table.add_section()
     console.print(table)
+    drift = result.conditions["drift"]
+    clocks = f"each camera {100 * drift:g} % slower than the one before" if drift else "one clock for all cameras"
     console.print(
         f"[dim]milliseconds from captured to printed; bare inference {result.inference.p50:.2f}; the naive loop is one "
         f"process with {result.conditions['naive_session']}, its cameras' drivers hold {result.conditions['buffers']} "
-        "frames each[/]"
+        f"frames each; {clocks}[/]"
     )
     _show_conditions(result.conditions, console)
 
