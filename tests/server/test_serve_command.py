@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +18,29 @@ from pathlib import Path
 import grpc
 import pytest
 from poseloop.v1 import poseloop_pb2 as pb
+from poseloop_server import serve_cli
 
 from tests.server.wire_client import TrackCall, connected, frame, spot_image
 
 COMMAND = [sys.executable, "-m", "poseloop.cli", "serve"]
+
+
+def test_no_thread_waits_for_what_it_logs_and_nothing_is_lost_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, written = threading.Event(), []
+
+    class Terminal(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert free.wait(20)
+            written.append(record.getMessage())
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.INFO)
+    with serve_cli._logging_aside(Terminal()):
+        for number in range(3):
+            logging.getLogger("poseloop").info("line %d", number)
+        assert not written
+        free.set()
+    assert written == ["line 0", "line 1", "line 2"]
 
 
 @dataclass
@@ -104,10 +125,10 @@ def test_streams_that_are_idle_do_not_hold_it_up(start, spot_model: Path) -> Non
 
     async def run() -> None:
         async with connected(server.announcement["address"]) as channel:
+            unopened = TrackCall(channel)  # before the others, so that the server has it when they are open
             calls = [TrackCall(channel) for _ in range(3)]
             for number, call in enumerate(calls):
                 await call.open(f"cam{number}")
-            unopened = TrackCall(channel)
             server.process.send_signal(signal.SIGINT)
             for call in calls:
                 assert (await call.reply()).WhichOneof("reply") == "closed"
