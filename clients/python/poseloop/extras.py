@@ -36,7 +36,7 @@ EXTRAS = {
         commands=("serve", "track", "demo", "bench", "record", "report", "rehearse"),
         modules=(
             "onnxruntime", "cv2", "simplejpeg", "grpc_health", "grpc_reflection", "prometheus_client", "psutil", "yaml",
-            "pandas", "tables", "matplotlib", "iceoryx2", "serial", "pythonosc", "lark",
+            "pandas", "tables", "h5py", "matplotlib", "iceoryx2", "serial", "pythonosc", "lark",
         ),
     ),
     "training": Extra(

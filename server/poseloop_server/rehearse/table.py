@@ -1,13 +1,9 @@
-"""Poses from a table that `poseloop track` or DeepLabCut has written: csv, or HDF5 with SLEAP's analysis arrays.
-
-HDF5 files of DeepLabCut itself keep their columns' names as pickles, which could run code, so they are not read; the
-csv of the same run is.
-"""
+"""Poses from a table that `poseloop track` or DeepLabCut has written, as csv or as HDF5 (`hdf`)."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,12 +14,12 @@ from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 from poseloop.types import Frame
 
+from poseloop_server.rehearse.hdf import LEVELS, Analysis, read_hdf
 from poseloop_server.rehearse.recording import RecordedPose, Timing
 from poseloop_server.tables import COORDS, FORMATS
 
 MAX_BYTES: Final = 4 << 30
 """Of a table, as floats in memory: 80 hours at 100 frames a second of an animal with 12 keypoints."""
-_LEVELS: Final = ("scorer", "individuals", "bodyparts", "coords")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +85,19 @@ def read_table(path: Path) -> PoseTable:
     raise InvalidInputError(f"the poses {path} must be a {', '.join(FORMATS)}, or the .jsonl of an experiment")
 
 
+def _read_hdf(path: Path) -> PoseTable:
+    contents = read_hdf(path, lambda size: _require_room(path, size))
+    if isinstance(contents, Analysis):
+        return PoseTable(path, contents.keypoints, np.arange(len(contents.poses)), contents.poses, contents.video)
+    return _of_columns(path, contents.header, contents.frames, contents.values)
+
+
 def _read_csv(path: Path) -> PoseTable:
     import pandas as pd
 
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            header = _header(path, list(islice(csv.reader(file), len(_LEVELS))))
+            header = _header(path, list(islice(csv.reader(file), len(LEVELS))))
         _require_room(path, path.stat().st_size)
         rows = pd.read_csv(path, skiprows=len(header), header=None, index_col=0, encoding="utf-8")
         frames, values = rows.index.to_numpy(), rows.to_numpy(np.float32)
@@ -102,6 +105,13 @@ def _read_csv(path: Path) -> PoseTable:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"{path} can't be read as a table of poses: {' '.join(str(error).split())}") from None
+    return _of_columns(path, header, frames, values)
+
+
+def _of_columns(
+    path: Path, header: Mapping[str, list[str]], frames: NDArray[Any], values: NDArray[np.float32]
+) -> PoseTable:
+    """Return the poses of a table's columns: its levels, the numbers of the frames, and ``(frames, columns)``."""
     keypoints, animals = _columns(path, header)
     if frames.dtype.kind not in "iu" or (np.diff(frames) <= 0).any() or (len(frames) and frames[0] < 0):
         raise InvalidInputError(f"{path}: the first column must hold the numbers of the frames, in rising order")
@@ -112,7 +122,7 @@ def _header(path: Path, rows: list[list[str]]) -> dict[str, list[str]]:
     """Return the levels of the columns that the first rows hold, by name."""
     header: dict[str, list[str]] = {}
     for row in rows:
-        if row and row[0] in _LEVELS:
+        if row and row[0] in LEVELS:
             header[row[0]] = row[1:]
         if row and row[0] == "coords":
             break
@@ -124,7 +134,7 @@ def _header(path: Path, rows: list[list[str]]) -> dict[str, list[str]]:
     return header
 
 
-def _columns(path: Path, header: dict[str, list[str]]) -> tuple[tuple[str, ...], int]:
+def _columns(path: Path, header: Mapping[str, list[str]]) -> tuple[tuple[str, ...], int]:
     """Return the keypoints, and the number of animals."""
     parts, coords = header["bodyparts"], header["coords"]
     animals = list(dict.fromkeys(header.get("individuals", ["animal1"])))
@@ -136,41 +146,6 @@ def _columns(path: Path, header: dict[str, list[str]]) -> tuple[tuple[str, ...],
             "keypoints; a table of labels has no likelihood and can't be rehearsed"
         )
     return keypoints, len(animals)
-
-
-def _read_hdf(path: Path) -> PoseTable:
-    import tables
-
-    try:
-        with tables.open_file(str(path), "r") as file:
-            missing = [name for name in ("tracks", "point_scores", "node_names") if f"/{name}" not in file]
-            if missing:
-                raise InvalidInputError(
-                    f"{path} holds its names as pickles, which could run code, so it is not read: give the .csv that "
-                    "DeepLabCut saves beside it, or a file that `poseloop track` has written"
-                )
-            tracks, scores = file.root.tracks, file.root.point_scores
-            _require_room(path, int(np.prod(tracks.shape)) * 4)
-            names = _texts(file.root.node_names.read())
-            poses = _joined(path, tracks, scores, len(names))
-            video = _texts([file.root.video_path.read()])[0] if "/video_path" in file else ""
-    except (OSError, tables.HDF5ExtError, tables.NodeError) as error:
-        raise InvalidInputError(f"{path} can't be read as HDF5: {str(error).splitlines()[0]}") from None
-    return PoseTable(path, names, np.arange(len(poses)), poses, Path(video) if video else None)
-
-
-def _joined(path: Path, tracks: Any, scores: Any, names: int) -> NDArray[np.float32]:
-    """Return ``(frames, instances, keypoints, 3)`` from SLEAP's order, the axes back to front."""
-    shape = tuple(tracks.shape)
-    if len(shape) != 4 or shape[1:3] != (2, names) or tuple(scores.shape) != (shape[0], *shape[2:]):
-        raise InvalidInputError(f"{path}: tracks of the shape {shape} do not fit {names} keypoints and their scores")
-    places = np.asarray(tracks.read(), np.float32).transpose(3, 0, 2, 1)
-    confidences = np.asarray(scores.read(), np.float32).transpose(2, 0, 1)
-    return np.ascontiguousarray(np.concatenate([places, confidences[..., np.newaxis]], axis=-1))
-
-
-def _texts(values: Sequence[bytes]) -> tuple[str, ...]:
-    return tuple(bytes(value).decode("utf-8", "replace") for value in values)
 
 
 def _require_room(path: Path, size: int) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -91,12 +95,75 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, name: str, text: str, said: s
     assert "\n" not in str(raised.value)
 
 
-def test_a_table_of_pandas_alone_is_not_unpickled(tmp_path: Path) -> None:
-    import pandas as pd
+@pytest.mark.parametrize("animals", [1, 2])
+def test_what_deeplabcut_writes_is_read(tmp_path: Path, animals: int) -> None:
+    table = of_deeplabcut(animals)
+    path = tmp_path / "mouseDLC_Resnet50.h5"
+    table.to_hdf(path, key="df_with_missing", format="table", mode="w")
+    read = read_table(path)
+    assert read.keypoints == ("snout", "Schwänzchen")
+    assert read.frames.tolist() == list(range(7))
+    values = table.to_numpy(np.float32).reshape(7, animals, 2, 3)
+    np.testing.assert_array_equal(read.poses, values)
+    assert read.video is None
 
-    pd.DataFrame({"x": [1.0]}).to_hdf(tmp_path / "dlc.h5", key="df_with_missing", format="table")
-    with pytest.raises(InvalidInputError, match=r"dlc\.h5 holds its names as pickles, .* give the \.csv"):
-        read_table(tmp_path / "dlc.h5")
+
+def of_deeplabcut(animals: int) -> pd.DataFrame:
+    """Return a table as DeepLabCut's analyze_videos makes it."""
+    individuals = {1: [], 2: [["left mouse", "right mouse"]]}[animals]
+    levels = [["DLC_Resnet50_openfieldOct30shuffle1"], *individuals, ["snout", "Schwänzchen"], ["x", "y", "likelihood"]]
+    names = ["scorer", *(["individuals"] if individuals else []), "bodyparts", "coords"]
+    columns = pd.MultiIndex.from_product(levels, names=names)
+    values = np.random.default_rng(0).random((7, len(columns))) * 300
+    values[2] = np.nan
+    return pd.DataFrame(values, columns=columns, index=range(7))
+
+
+def test_no_code_of_a_file_runs(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    code = np.bytes_(pickle.dumps(RunsCode(ran), protocol=0))
+    assert code.endswith(b".")  # which is what PyTables takes for a pickle
+    of_track, of_deeplabcut_ = tmp_path / "track.h5", tmp_path / "dlc.h5"
+    table = open_table(of_track, spec(("snout",), 1), tmp_path / "mouse.avi")
+    table.add(np.ones((1, 1, 3), np.float32))
+    table.close()
+    of_deeplabcut(1).to_hdf(of_deeplabcut_, key="df_with_missing", format="table", mode="w")
+    for path in (of_track, of_deeplabcut_):
+        with h5py.File(path, "a") as file:
+            for name in ("/", "df_with_missing", "df_with_missing/table"):
+                file[name].attrs["TITLE"] = file[name].attrs["info"] = code
+    assert len(read_table(of_track).poses) == 1
+    assert len(read_table(of_deeplabcut_).poses) == 7
+    with h5py.File(of_deeplabcut_, "a") as file:
+        file["df_with_missing/table"].attrs["values_block_0_kind"] = code
+    with pytest.raises(InvalidInputError, match=r"dlc\.h5 holds the names of its columns .*would import .*getattr"):
+        read_table(of_deeplabcut_)
+    assert not ran.exists()
+    pickle.loads(code)
+    assert ran.exists(), "the code would not have run anyway"
+
+
+class RunsCode:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.ran,)
+
+
+def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    pd.DataFrame({"x": [1.0], "what": ["a mouse"]}).to_hdf(path, key="df_with_missing", format="table")
+    with pytest.raises(InvalidInputError, match=r"x\.h5 holds more than the numbers of keypoints; give the csv"):
+        read_table(path)
+    pd.DataFrame({"x": [1.0]}).to_hdf(path, key="df_with_missing", mode="w", format="table")
+    with pytest.raises(InvalidInputError, match=r"x\.h5 is no table of DeepLabCut: its columns are not"):
+        read_table(path)
+    pd.DataFrame({"x": [1.0]}).to_hdf(path, key="speed", mode="w", format="table")
+    with pytest.raises(InvalidInputError, match=r"x\.h5 holds no poses: give a file that `poseloop track`, DeepLabCut"):
+        read_table(path)
 
 
 def test_rate_and_size_come_from_the_options_or_a_video(tmp_path: Path) -> None:
