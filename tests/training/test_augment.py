@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from poseloop_training.augment import Augmentation, AugmentSettings, exchange, move, warp
+from poseloop_training.network import resize
 from torch import Tensor
 
 PLAIN = AugmentSettings(light=0, blur=0, noise=0, occlusion=0)
@@ -33,15 +34,18 @@ def centre_of(image: Tensor) -> tuple[float, float]:
     angle=st.floats(-math.pi, math.pi),
     zoom=st.floats(0.7, 1.4),
     mirrored=st.booleans(),
+    fineness=st.sampled_from([1, 2, 3]),
 )
-@settings(max_examples=40, deadline=None)
-def test_warp_and_move_agree(x: float, y: float, angle: float, zoom: float, mirrored: bool) -> None:
+@settings(max_examples=60, deadline=None)
+def test_warp_and_move_agree(x: float, y: float, angle: float, zoom: float, mirrored: bool, fineness: int) -> None:
     turn = zoom * torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     if mirrored:
         turn = turn @ torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
     centre = torch.tensor([64.5, 44.5])
     forward = torch.cat((turn, (torch.tensor([80.0, 75.0]) - turn @ centre)[:, None]), dim=1)
-    drawn = warp(blob(x, y, 90, 130), forward, (150, 160))
+    finer_x, finer_y = fineness * (x + 0.5) - 0.5, fineness * (y + 0.5) - 0.5
+    image = blob(finer_x, finer_y, 90 * fineness, 130 * fineness, sigma=3.0 * fineness)
+    drawn = warp(image, forward, (150, 160), fineness)
     moved = move(torch.tensor([[x, y]]), forward)[0]
     assert centre_of(drawn) == pytest.approx(tuple(moved.tolist()), abs=0.1)
 
@@ -61,6 +65,14 @@ def test_augmented_keypoint_stays_on_its_blob(window: tuple[int, int], channels:
             assert centre_of(drawn) == pytest.approx((x, y), abs=0.25)
             checked += 1
     assert checked > 10
+
+
+def test_what_is_only_shifted_is_scaled_as_the_network_scales_a_frame() -> None:
+    frame = torch.randint(0, 256, (1, 80, 120), dtype=torch.uint8)
+    still = AugmentSettings(rotation=0, scale=(1, 1), shift=0, flip=False, light=0, blur=0, noise=0, occlusion=0)
+    drawn, _ = Augmentation(still, (40, 60), (), 1)(frame, torch.tensor([[30.0, 20.0]]), 2)
+    expected = resize(frame[None].float(), 0.5)[0]
+    assert (drawn - expected).abs().max() <= 0.5
 
 
 def test_unlabelled_stays_unlabelled_and_mirrors_exchange() -> None:

@@ -2,7 +2,9 @@
 noise and occlusion by torchvision's v2 transforms.
 
 The window is drawn by one resampling of the image with its own affine map, because torchvision 0.29's ``affine`` moves
-keypoints about a centre half a pixel from the image's, which at 90 degrees is an error of a whole pixel.
+keypoints about a centre half a pixel from the image's, which at 90 degrees is an error of a whole pixel. An image finer
+than the network's input is resampled at its own resolution and then scaled as the network scales a frame: resampled
+after scaling, training frames would be less sharp than those that the network is used on.
 """
 
 from __future__ import annotations
@@ -64,39 +66,40 @@ class Augmentation:
         self.swaps = tuple(swaps)
         self._appearance = _appearance(settings, channels)
 
-    def __call__(self, image: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, keypoints: Tensor, fineness: int = 1) -> tuple[Tensor, Tensor]:
         """Draw one variation.
 
         Args:
-            image: uint8 ``[C, h, w]``, of the network's resolution.
-            keypoints: float32 ``[K, 2]`` in its pixels; NaN where unlabelled.
+            image: uint8 ``[C, h, w]``.
+            keypoints: float32 ``[K, 2]`` in network pixels; NaN where unlabelled.
+            fineness: pixels of the image a network pixel.
 
         Returns:
             float32 ``[C, *window]`` in grey levels, and float32 ``[K, 2]`` in its pixels, some outside; NaN where
             unlabelled.
         """
         mirrored = self.settings.flip and bool(torch.rand(()) < 0.5)
-        forward = self._random_map(image, keypoints, mirrored)
-        image = warp(image, forward, self.window)
+        forward = self._random_map(tuple(side / fineness for side in image.shape[-2:]), keypoints, mirrored)
+        image = warp(image, forward, self.window, fineness)
         keypoints = move(keypoints, forward)
         if mirrored:
             keypoints = exchange(keypoints, self.swaps)
         return self._appearance(image.float() / 255) * 255, keypoints
 
-    def _random_map(self, image: Tensor, keypoints: Tensor, mirrored: bool) -> Tensor:
+    def _random_map(self, size: tuple[float, ...], keypoints: Tensor, mirrored: bool) -> Tensor:
         s = self.settings
         angle = math.radians(_uniform(-s.rotation, s.rotation))
         zoom = math.exp(_uniform(math.log(s.scale[0]), math.log(s.scale[1])))
-        (h, w), (window_h, window_w) = image.shape[-2:], self.window
+        (h, w), (window_h, window_w) = size, self.window
         centre = torch.tensor([(w - 1) / 2, (h - 1) / 2])
         animal = keypoints[~keypoints.isnan().any(dim=-1)]
         about = animal[int(torch.randint(len(animal), ()))] if len(animal) and torch.rand(()) > s.anywhere else None
-        for axis, (size, window) in enumerate(((w, window_w), (h, window_h))):
-            if size * zoom <= window:
+        for axis, (side, window) in enumerate(((w, window_w), (h, window_h))):
+            if side * zoom <= window:
                 continue
             # Where the frame doesn't fit the window, the window mostly goes where the animal is.
             if about is None:
-                centre[axis] = _uniform(0, size - 1)
+                centre[axis] = _uniform(0, side - 1)
             else:
                 centre[axis] = about[axis] + _uniform(-s.aside, s.aside) * window / zoom
         target = torch.tensor([(window_w - 1) / 2, (window_h - 1) / 2])
@@ -108,19 +111,35 @@ class Augmentation:
         return torch.cat((turn, (target - turn @ centre)[:, None]), dim=1)
 
 
-def warp(image: Tensor, forward: Tensor, window: tuple[int, int]) -> Tensor:
-    """Draw a uint8 image ``[C, h, w]`` through ``forward`` ``[2, 3]``, which takes its pixels to the window's.
+def warp(image: Tensor, forward: Tensor, window: tuple[int, int], fineness: int = 1) -> Tensor:
+    """Draw a uint8 image ``[C, h, w]`` through ``forward`` ``[2, 3]``, which takes network pixels to the window's.
 
-    Resampling is bilinear; what lies outside the image becomes middle grey. Returns uint8 ``[C, *window]``.
+    The image has ``fineness`` pixels a network pixel. Resampling is bilinear; what lies outside the image becomes
+    middle grey. Returns uint8 ``[C, *window]``.
     """
     import cv2
 
     pixels = image.permute(1, 2, 0).contiguous().numpy()
+    height, width = (side * fineness for side in window)
     # OpenCV's maps are between centres of pixels, as ours; it resamples several times faster than grid_sample.
     drawn = cv2.warpAffine(
-        pixels, forward.numpy(), window[::-1], flags=cv2.INTER_LINEAR, borderValue=(MIDDLE_GRAY,) * pixels.shape[2]
+        pixels,
+        _of_finer_pixels(forward, fineness).numpy(),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderValue=(MIDDLE_GRAY,) * pixels.shape[2],
     )
+    if fineness > 1:
+        drawn = cv2.resize(drawn, window[::-1], interpolation=cv2.INTER_AREA)  # the mean of each block
     return torch.from_numpy(drawn.reshape(*window, -1)).permute(2, 0, 1)
+
+
+def _of_finer_pixels(forward: Tensor, fineness: int) -> Tensor:
+    """Return the map ``[2, 3]`` between pixels of which ``fineness`` make one, at the same top-left corner."""
+    turn, way = forward[:, :2], forward[:, 2]
+    # Centre x of a pixel lies at fineness·(x + 0.5) - 0.5 in finer ones.
+    half = torch.full((2,), (fineness - 1) / 2)
+    return torch.cat((turn, (fineness * way + half - turn @ half)[:, None]), dim=1)
 
 
 def move(keypoints: Tensor, forward: Tensor) -> Tensor:

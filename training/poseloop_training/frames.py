@@ -1,4 +1,4 @@
-"""Training frames at the network's resolution, augmented; kept in memory where they fit."""
+"""Training frames, augmented and at the network's resolution; kept in memory where they fit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from poseloop_training.draws import Draw, numbered
 from poseloop_training.network import NetworkConfig, resize
 from poseloop_training.resources import CACHE_BYTES
 
+# Pixels of what is augmented a network pixel, where frames have that many.
+FINENESS = 2
+
 
 class TrainingFrames(Dataset[tuple[Tensor, Tensor]]):
     """Augmented frames of a dataset.
@@ -23,7 +26,7 @@ class TrainingFrames(Dataset[tuple[Tensor, Tensor]]):
     unlabelled. It is asked for by its place, or by a `Draw` where its variation shall follow from the draw's number.
 
     Attributes:
-        fits: the scaled frames fit into the memory that is set aside for them.
+        fits: the frames, scaled to what is augmented, fit into the memory that is set aside for them.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class TrainingFrames(Dataset[tuple[Tensor, Tensor]]):
         self._augmentation = augmentation
         self._seed = seed
         self._cache: dict[int, Tensor] = {}
+        self._fineness = FINENESS if FINENESS * config.input_scale <= 1 else 1
+        self._scale = self._fineness * config.input_scale
         pixels = sum(sample.width * sample.height for sample in map(dataset.samples.__getitem__, indices))
-        self.fits = pixels * config.channels * config.input_scale**2 <= memory
+        self.fits = pixels * config.channels * self._scale**2 <= memory
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -56,7 +61,8 @@ class TrainingFrames(Dataset[tuple[Tensor, Tensor]]):
                 return self[item.item]
         index = int(self._indices[item])
         keypoints = torch.from_numpy(self._dataset.samples[index].keypoints[0])
-        return self._augmentation(self._image(index), (keypoints + 0.5) * self._config.input_scale - 0.5)
+        places = (keypoints + 0.5) * self._config.input_scale - 0.5
+        return self._augmentation(self._image(index), places, self._fineness)
 
     def __getitems__(self, items: list[int] | list[Draw]) -> list[tuple[Tensor, Tensor]]:
         """Return a batch's items, by one thread: on images this small, threads wait longer than they work."""
@@ -72,7 +78,7 @@ class TrainingFrames(Dataset[tuple[Tensor, Tensor]]):
             return self._cache[index]
         pixels = self._dataset.load_image(index, self._config.color)
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-        scaled = resize(image, self._config.input_scale)[0].round().to(torch.uint8)
+        scaled = resize(image, self._scale)[0].round().to(torch.uint8)
         # In memory channels come last, as the augmentation wants them.
         scaled = scaled.permute(1, 2, 0).contiguous().permute(2, 0, 1)
         if self.fits:
