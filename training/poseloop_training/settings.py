@@ -28,8 +28,8 @@ LEAST_SIDE = 16
 LEAST_WINDOW = 192
 WINDOW_MARGIN = 1.6
 # Without a time limit: as many steps as small sets take to converge, and bounds in epochs for the others.
-USUAL_STEPS = 4000
-LEAST_EPOCHS, MOST_EPOCHS = 20, 500
+USUAL_STEPS = 6000
+LEAST_EPOCHS, MOST_EPOCHS = 20, 600
 
 
 class TrainSettings(BaseModel):
