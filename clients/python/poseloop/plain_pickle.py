@@ -1,33 +1,50 @@
 """Pickles that hold numbers, strings and arrays only, as pandas and PyTables keep names in HDF5 files.
 
-The loader imports nothing but numpy's own array builders, so that no code of a file runs; whatever else is asked for is
-noted instead.
+Nothing that a pickle names is imported or called, numpy's own builders neither: told the right things, they take any
+amount of memory, or make an array of pointers out of bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import pickle
+import pickletools
+import re
+from collections.abc import Callable
 from typing import Any, Final
 
-# What numpy needs to restore its own scalars and arrays: it builds values and calls nothing.
-PLAIN_GLOBALS: Final = frozenset(
-    f"{module}.{name}"
-    for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "_codecs")
-    for name in ("dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer", "encode")
-)
+import numpy as np
+
 # How PyTables reads the strings in a pickle of Python 2: it goes on to the next where one fails.
 ENCODINGS: Final = ("ASCII", "latin1", "bytes")
+FAR_MEMO: Final = "more memory than it holds"
+_HASHING: Final = frozenset({"DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET"})
+_CODES: Final = {operation.code: operation for operation in pickletools.opcodes}
+_NUMBERING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_LENGTHS: Final = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_PLAIN_DTYPE: Final = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O8?")
+_MULTIARRAY: Final = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 
 def load_plain(data: bytes) -> Any:
-    """Return what a pickle holds.
+    """Return the numbers and strings, in tuples and lists, that a pickle holds.
 
     Raises:
-        ValueError: it is damaged, or asks for anything but plain values.
+        ValueError: it is damaged, or asks for anything else.
     """
-    unpickler = _PlainUnpickler(io.BytesIO(data), encoding="latin1")
+    operations, far = _operations(data)
+    if far:
+        raise ValueError(f"it would take {FAR_MEMO}")
+    if operations & _HASHING:  # the hash of tuples in tuples may take longer than anyone waits
+        raise ValueError("it holds more than lists of names")
+    unpickler = _Nothing(io.BytesIO(data), encoding="latin1")
     try:
         return unpickler.load()
     except Exception as error:  # a damaged pickle fails in any of many ways
@@ -35,25 +52,133 @@ def load_plain(data: bytes) -> Any:
 
 
 def foreign_globals(data: bytes) -> set[str]:
-    """Return what unpickling ``data`` would import beyond plain values; empty where that is nothing or no pickle."""
+    """Return what unpickling ``data`` would import or take beyond plain values; empty where nothing, or no pickle."""
+    if _operations(data)[1]:
+        return {FAR_MEMO}
     found = set()
     for encoding in ENCODINGS:
-        unpickler = _PlainUnpickler(io.BytesIO(data), encoding=encoding)
-        # Most strings are no pickles and fail in any of many ways; all that matters is what was asked for before that.
-        with contextlib.suppress(Exception):
+        unpickler = _Checking(io.BytesIO(data), encoding=encoding)
+        try:
             unpickler.load()
-        if unpickler.foreign is not None:
-            found.add(unpickler.foreign)
+        except Exception:
+            # Most strings are no pickles and fail in any of many ways. Where one fails here on a value of numpy's, it
+            # might not fail elsewhere, and what comes after it was not looked at.
+            if unpickler.foreign is not None:
+                found.add(unpickler.foreign)
     return found
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds numbers, strings and arrays, and notes instead of importing whatever else is asked for."""
+def _operations(data: bytes) -> tuple[set[str], bool]:
+    """Return the names of a pickle's operations, and whether it numbers a value beyond its own length.
+
+    The unpickler has a place for each number up to the highest, however few of them are used.
+    """
+    stream, names = io.BytesIO(data), set[str]()
+    last: str | None = None
+    while operation := _CODES.get(stream.read(1).decode("latin1")):
+        takes = bool(operation.stack_before) or operation.name in _NUMBERING
+        # Where there is nothing to be taken the unpickler fails.
+        if takes and (last is None or (last == "MARK" and operation.name in _NUMBERING)):
+            break
+        last = operation.name if operation.stack_after or last else None
+        names.add(operation.name)
+        size = 0 if operation.arg is None else operation.arg.n
+        if size == pickletools.UP_TO_NEWLINE:
+            argument = stream.readline()
+            if operation.name in ("GLOBAL", "INST"):
+                stream.readline()
+        else:
+            if size < 0:
+                size = int.from_bytes(stream.read(_LENGTHS[size]), "little")
+            argument = stream.read(min(size, len(data)))
+        if operation.name in _NUMBERING:
+            with contextlib.suppress(ValueError):  # no number: the unpickler stops there, too
+                text = argument.partition(b"\0")[0]  # as far as it reads
+                number = int(text) if operation.name == "PUT" else int.from_bytes(argument, "little")
+                if number > len(data):
+                    return names, True
+        if operation.name == "STOP":
+            break
+    return names, False
+
+
+class _Nothing(pickle.Unpickler):
+    """Notes instead of importing what is asked for."""
 
     foreign: str | None = None
 
     def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" in PLAIN_GLOBALS:
-            return super().find_class(module, name)
         self.foreign = f"{module}.{name}"
         raise pickle.UnpicklingError(self.foreign)
+
+
+class _Checking(pickle.Unpickler):
+    """Takes values of numpy's apart without building them, and fails on whatever else is asked for.
+
+    Attributes:
+        foreign: the last thing that was asked for.
+    """
+
+    foreign: str | None = None
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.foreign = f"{module}.{name}"
+        if self.foreign not in _KNOWN:
+            raise pickle.UnpicklingError(self.foreign)
+        return _KNOWN[self.foreign]
+
+
+class _Dtype:
+    """Numbers, strings or objects, no fields; the state must be the one that numpy itself would write."""
+
+    def __init__(self, name: str | bytes, *options: object) -> None:
+        text = name.decode("ascii") if isinstance(name, bytes) else name
+        if not _PLAIN_DTYPE.fullmatch(text) or options != (False, True):  # a copy, not the one that all share
+            raise pickle.UnpicklingError(f"dtype {text}")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        own: Any = self.dtype.__reduce__()[2]
+        *fields, flags = state[2:]
+        known_flags = {own[-1]} if self.dtype.hasobject else {own[-1], 0}  # older numpy had none for strings
+        if fields != list(own[2:-1]) or flags not in known_flags:
+            raise pickle.UnpicklingError(f"forged dtype {self.dtype}")
+
+
+class _Array:
+    """An array whose contents are as large as its shape says."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, _, contents = state
+        size = math.prod(shape) * (1 if dtype.dtype.hasobject else dtype.dtype.itemsize)
+        is_list = isinstance(contents, list)
+        if min(shape, default=0) < 0 or is_list is not dtype.dtype.hasobject or len(contents) != size:
+            raise pickle.UnpicklingError("forged array")
+
+
+def _array(kind: object, shape: tuple[int, ...], *_: object) -> _Array:
+    if kind is not _NDARRAY or shape != (0,):
+        raise pickle.UnpicklingError("forged array")
+    return _Array()
+
+
+def _scalar(dtype: _Dtype, contents: str | bytes) -> float:
+    if dtype.dtype.hasobject or len(contents) != dtype.dtype.itemsize:
+        raise pickle.UnpicklingError("forged scalar")
+    return 0.0
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", b"latin1"):  # some take the square of the length
+        raise pickle.UnpicklingError(f"encoding {encoding}")
+    return text.encode("latin1")
+
+
+_NDARRAY: Final = object()
+_KNOWN: Final[dict[str, Callable[..., Any] | object]] = {
+    "numpy.dtype": _Dtype,
+    "numpy.ndarray": _NDARRAY,
+    "_codecs.encode": _encode,
+    **{f"{module}._reconstruct": _array for module in _MULTIARRAY},
+    **{f"{module}.scalar": _scalar for module in _MULTIARRAY},
+}

@@ -1,0 +1,120 @@
+"""Pickles in files that were given: nothing runs, and little memory is taken, whatever stands in them."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from poseloop.plain_pickle import foreign_globals, load_plain
+
+PLAIN = st.recursive(
+    st.text(max_size=5) | st.integers() | st.none() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple),
+    max_leaves=20,
+)
+DTYPE = b"cnumpy\ndtype\n(X\x02\x00\x00\x00%s\x89\x88tR"
+# A record of one pointer to an object that says it were none, so that numpy takes the bytes of a file for the pointer.
+FORGED = (
+    b"cnumpy._core.multiarray\nscalar\n("
+    + (DTYPE % b"V8")
+    + b"(K\x03X\x01\x00\x00\x00|N(X\x01\x00\x00\x00at}X\x01\x00\x00\x00a("
+    + (DTYPE % b"O8")
+    + b"K\x00tsK\x08K\x01K\x00tb"
+    + b"U\x08AAAAAAAAtR"
+)
+HARMFUL = {
+    "forged record": FORGED,
+    "forged objects": (DTYPE % b"O8") + b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+    "shared dtype": b"cnumpy\ndtype\n(X\x02\x00\x00\x00f8\x89\x89tR",
+    "room for objects": b"cnumpy\nndarray\n((I400000000\ntX\x01\x00\x00\x00OtR",
+    "reconstructed room": b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I400000000\ntU\x01btR",
+    "slow codec": b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x08\x00\x00\x00punycodetR",
+    "places": b"Nr" + struct.pack("<I", 2**32 - 1),
+    "places in text": b"Np4000000000\n",
+    "places before a zero": b"Np4000000000\0x\n",
+    "places in a tuple": b"(tr" + struct.pack("<I", 2**32 - 1),
+}
+
+
+@given(PLAIN, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_plain_values_are_read(value: Any, protocol: int) -> None:
+    data = pickle.dumps(value, protocol)
+    assert load_plain(data) == value
+    assert foreign_globals(data) == set()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: {"names": ["scorer", None], "type": "MultiIndex"}},
+        np.float64(3.5),
+        np.str_("snout"),
+        np.bool_(True),
+        np.arange(6.0).reshape(2, 3),
+        np.array(["a", "bc"]),
+        np.array([b"a", b"bc"]),
+        np.array(["snout", 3], dtype=object),
+        np.array([1, 2], ">i4"),
+    ],
+    ids=repr,
+)
+def test_values_of_numpy_are_plain(value: Any, protocol: int) -> None:
+    assert foreign_globals(pickle.dumps(value, protocol)) == set()
+
+
+@pytest.mark.parametrize("harmful", HARMFUL.values(), ids=HARMFUL)
+def test_nothing_that_harms_is_built(harmful: bytes) -> None:
+    with pytest.raises(ValueError, match=r"it would|holds more"):
+        load_plain(b"\x80\x02" + harmful + b".")
+    assert foreign_globals(b"\x80\x02" + harmful + b".")
+
+
+@pytest.mark.parametrize("text", ["right ear", "(right ear)", "pandas", "q", "strict", "string", "", "left.", "p9999"])
+def test_text_is_no_pickle(text: str) -> None:
+    assert foreign_globals(text.encode()) == set()
+
+
+def test_what_comes_after_a_failure_of_our_own_is_refused() -> None:
+    """Numpy would take the state that its scalar is given here, and go on to the call."""
+    data = (
+        b"\x80\x02cnumpy._core.multiarray\nscalar\n(" + (DTYPE % b"f8") + b"U\x08AAAAAAAAtR(tb0cos\nsystem\n(U\x01:tR."
+    )
+    assert foreign_globals(data)
+
+
+@given(st.binary(max_size=40), st.sampled_from(sorted(HARMFUL.values())), st.integers(0, 200))
+def test_no_damage_lets_code_or_memory_through(noise: bytes, harmful: bytes, place: int) -> None:
+    damaged = harmful[:place] + noise + harmful[place:] + b"."
+    foreign_globals(damaged)
+    with contextlib.suppress(ValueError):
+        load_plain(damaged)
+
+
+@pytest.mark.parametrize("empty", [b"}", b"(d"])
+def test_names_in_dictionaries_are_refused(empty: bytes) -> None:
+    """Tuples of the same tuples, 40 deep: their hash takes days."""
+    deep = b"\x80\x02" + empty + b"(U\x01x\x85" + b"2\x86" * 40 + b"Nu."
+    with pytest.raises(ValueError, match="more than lists of names"):
+        load_plain(deep)
+
+
+def test_little_memory_is_taken() -> None:
+    code = (
+        "import resource, sys; from poseloop.plain_pickle import foreign_globals, load_plain\n"
+        "from tests.client.test_plain_pickle import HARMFUL\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "[foreign_globals(b'\\x80\\x02' + data + b'.') for data in HARMFUL.values()]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    pytest.importorskip("resource")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 100_000
