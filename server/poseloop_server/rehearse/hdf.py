@@ -8,7 +8,8 @@ in ``index`` and all columns side by side in ``values_block_0``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,10 @@ from poseloop_server.tables import HDF_KEY
 
 LEVELS: Final = ("scorer", "individuals", "bodyparts", "coords")
 """Of the columns of a table, outermost first; ``individuals`` only where there are several."""
+MOST_NAMES: Final = 10_000
+"""Of keypoints."""
+LONGEST_NAME: Final = 1_000
+"""Of a keypoint, in characters."""
 _VALUES: Final = "values_block_0"
 
 
@@ -65,11 +70,21 @@ def read_hdf(path: Path, require_room: Callable[[int], None]) -> Analysis | Colu
 
     try:
         with h5py.File(path, "r") as file:
+            _require_whole(path, file)
             if all(name in file for name in ("tracks", "point_scores", "node_names")):
                 return _analysis(path, file, require_room)
             if f"{HDF_KEY}/table" in file:
                 return _columns(path, file[HDF_KEY]["table"], require_room)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         if isinstance(error, InvalidInputError):
             raise
         raise InvalidInputError(f"{path} can't be read as HDF5: {' '.join(str(error).split())}") from None
@@ -79,21 +94,62 @@ def read_hdf(path: Path, require_room: Callable[[int], None]) -> Analysis | Colu
     )
 
 
+def _require_whole(path: Path, file: Any) -> None:
+    """Refuse a file that has links into others, which may be none that can be read, or never end."""
+    import h5py
+
+    links: list[Any] = []
+    file.visititems_links(lambda _, link: links.append(link))
+    if any(isinstance(link, h5py.ExternalLink) for link in links):
+        raise InvalidInputError(f"{path} points into another file, so it is not read; give a file that holds its poses")
+
+
+def _require_array(path: Path, array: Any, require_room: Callable[[int], None]) -> None:
+    """Refuse an array that would not fit, or lies in another file."""
+    if array.external or array.is_virtual:
+        raise InvalidInputError(f"{path} points into another file, so it is not read; give a file that holds its poses")
+    # A chunk is read as a whole, and may be larger than the array.
+    require_room(max(math.prod(array.shape), math.prod(array.chunks or ())) * max(array.dtype.itemsize, 4))
+
+
 def _analysis(path: Path, file: Any, require_room: Callable[[int], None]) -> Analysis:
     """Return poses from SLEAP's order, the axes back to front."""
-    tracks, scores = file["tracks"], file["point_scores"]
-    require_room(int(np.prod(tracks.shape)) * 4)
-    names = _texts(file["node_names"][()])
+    tracks, scores, nodes = file["tracks"], file["point_scores"], file["node_names"]
+    for array in (tracks, scores, nodes):
+        _require_array(path, array, require_room)
     shape = tuple(tracks.shape)
-    if len(shape) != 4 or shape[1:3] != (2, len(names)) or tuple(scores.shape) != (shape[0], *shape[2:]):
+    if (
+        len(shape) != 4
+        or shape[1:3] != (2, nodes.size)
+        or tuple(scores.shape) != (shape[0], *shape[2:])
+        or not {tracks.dtype.kind, scores.dtype.kind} <= set("fiu")
+    ):
         raise InvalidInputError(
-            f"{path}: tracks of the shape {shape} do not fit {len(names)} keypoints and their scores"
+            f"{path}: tracks of the shape {shape} do not fit {nodes.size} keypoints and their scores"
         )
+    names = _names(path, nodes)
     places = np.asarray(tracks[()], np.float32).transpose(3, 0, 2, 1)
     confidences = np.asarray(scores[()], np.float32).transpose(2, 0, 1)
     poses = np.ascontiguousarray(np.concatenate([places, confidences[..., np.newaxis]], axis=-1))
-    video = _texts([file["video_path"][()]])[0] if "video_path" in file else ""
-    return Analysis(names, poses, Path(video) if video else None)
+    return Analysis(names, poses, _video(path, file, require_room))
+
+
+def _names(path: Path, nodes: Any) -> tuple[str, ...]:
+    """Return the names one by one: those of variable length may all be the same long one."""
+    if nodes.ndim != 1 or nodes.size > MOST_NAMES:
+        raise InvalidInputError(f"{path}: node_names of the shape {nodes.shape} are no names of keypoints")
+    names = [_text(nodes[number]) for number in range(nodes.size)]
+    if any(name is None or len(name) > LONGEST_NAME for name in names):
+        raise InvalidInputError(f"{path}: node_names must be strings of at most {LONGEST_NAME} characters")
+    return tuple(name for name in names if name is not None)
+
+
+def _video(path: Path, file: Any, require_room: Callable[[int], None]) -> Path | None:
+    if "video_path" not in file:
+        return None
+    _require_array(path, file["video_path"], require_room)
+    text = _text(file["video_path"][()]) if file["video_path"].ndim == 0 else None
+    return Path(text) if text else None
 
 
 def _columns(path: Path, table: Any, require_room: Callable[[int], None]) -> Columns:
@@ -101,22 +157,32 @@ def _columns(path: Path, table: Any, require_room: Callable[[int], None]) -> Col
         raise InvalidInputError(
             f"{path} holds more than the numbers of keypoints; give the csv that DeepLabCut makes of it"
         )
-    require_room(len(table) * table.dtype.itemsize)
+    _require_array(path, table, require_room)
     try:
-        columns = load_plain(bytes(table.attrs[f"{_VALUES}_kind"]))
+        pickled = table.attrs[f"{_VALUES}_kind"]
+        if not isinstance(pickled, bytes):  # of a number h5py and `bytes` would make as many zeros
+            raise ValueError("it is no pickle")
+        columns = load_plain(pickled)
     except ValueError as error:
         raise InvalidInputError(
             f"{path} holds the names of its columns in a way that is not read ({error}); give the csv that DeepLabCut "
             "makes of it"
         ) from None
+    if not isinstance(columns, list):
+        columns = []
     depths = {len(column) if isinstance(column, tuple | list) else 1 for column in columns}
-    if depths not in ({3}, {4}):
+    if depths not in ({3}, {4}) or not all(isinstance(name, str | int) for column in columns for name in column):
         raise InvalidInputError(f"{path} is no table of DeepLabCut: its columns are not (scorer, bodyparts, coords)")
+    if table.ndim != 1 or table.dtype[_VALUES].shape != (len(columns),):
+        raise InvalidInputError(f"{path}: the table of the shape {table.shape} does not fit its {len(columns)} columns")
     rows = table[()]
     levels = LEVELS if depths == {4} else [level for level in LEVELS if level != "individuals"]
     header = {level: [str(name) for name in names] for level, *names in zip(levels, *columns, strict=True)}
     return Columns(header, rows["index"], np.asarray(rows[_VALUES], np.float32))
 
 
-def _texts(values: Sequence[bytes]) -> tuple[str, ...]:
-    return tuple(value if isinstance(value, str) else bytes(value).decode("utf-8", "replace") for value in values)
+def _text(value: object) -> str | None:
+    """Return a string of either kind; None: it is none."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None

@@ -164,9 +164,16 @@ def _video_of(wanted: Wanted, table: PoseTable) -> VideoSource | None:
     """The video that poses are of, where it is there and needed."""
     if wanted.video is not None:
         return open_video(wanted.video, wanted.fps)
-    if (wanted.fps and wanted.size) or table.video is None or not table.video.is_file():
+    if (wanted.fps and wanted.size) or table.video is None or not _is_file(table.video):
         return None
     return open_video(table.video, wanted.fps)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have this name
+        return False
 
 
 def _given(wanted: Wanted) -> tuple[tuple[int, int], float]:

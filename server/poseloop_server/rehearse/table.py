@@ -113,9 +113,13 @@ def _of_columns(
 ) -> PoseTable:
     """Return the poses of a table's columns: its levels, the numbers of the frames, and ``(frames, columns)``."""
     keypoints, animals = _columns(path, header)
-    if frames.dtype.kind not in "iu" or (np.diff(frames) <= 0).any() or (len(frames) and frames[0] < 0):
+    width = animals * len(keypoints) * len(COORDS)
+    if values.ndim != 2 or values.shape[1] != width:
+        raise InvalidInputError(f"{path}: a row must hold the number of a frame and {width} values, as its header says")
+    numbers = frames.astype(np.int64) if frames.dtype.kind in "iu" else None  # of uint64, the largest become negative
+    if numbers is None or (np.diff(numbers) <= 0).any() or (len(numbers) and numbers[0] < 0):
         raise InvalidInputError(f"{path}: the first column must hold the numbers of the frames, in rising order")
-    return PoseTable(path, keypoints, frames.astype(np.int64), values.reshape(-1, animals, len(keypoints), 3))
+    return PoseTable(path, keypoints, numbers, values.reshape(-1, animals, len(keypoints), 3))
 
 
 def _header(path: Path, rows: list[list[str]]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import h5py
 import numpy as np
@@ -72,6 +73,8 @@ def test_several_animals_and_missing_frames_of_a_csv_are_read(tmp_path: Path) ->
     assert (recorded[0].width, recorded[0].height) == (320, 240)
 
 
+TWO = "scorer,n,n,n\nbodyparts,s,s,s\ncoords,x,y,likelihood\n0,1,2,1\n"
+
 MISTAKES = [
     ("x.csv", "a,b\n1,2\n", r"x\.csv is no table of poses: its first rows must be scorer"),
     ("x.csv", "", r"x\.csv is no table of poses"),
@@ -81,6 +84,9 @@ MISTAKES = [
     ("x.csv", MULTI.replace("7,3", "img7.png,3"), r"x\.csv: the first column must hold the numbers of the frames"),
     ("x.csv", MULTI.replace("0.25", "0.25,8"), r"x\.csv can't be read as a table of poses"),
     ("x.h5", "no HDF5", r"x\.h5 can't be read as HDF5"),
+    ("x.csv", TWO.replace("0,1,2,1", "0,1,2"), r"x\.csv: a row must hold the number of a frame and 3 values"),
+    ("x.csv", TWO.replace("0,1,2,1", "0,1,2,1,5"), r"x\.csv: a row must hold the number of a frame and 3 values"),
+    ("x.csv", TWO + "18446744073709551615,1,2,1\n", r"x\.csv: the first column must hold the numbers"),
     ("x.mp4", "", r"x\.mp4 must be a \.csv, \.h5, \.hdf5, or the \.jsonl of an experiment"),
     ("x.jsonl", "{}\n", r"x\.jsonl is no log of poseloop"),
 ]
@@ -151,6 +157,92 @@ class RunsCode:
 
     def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
         return Path.touch, (self.ran,)
+
+
+def analysis_file(path: Path, **changed: Any) -> Path:
+    """Write a file of SLEAP's analysis format; a value that is a function makes the array of its name itself."""
+    whole = {"tracks": np.ones((1, 2, 1, 4)), "point_scores": np.ones((1, 1, 4)), "node_names": np.array([b"snout"])}
+    with h5py.File(path, "w") as file:
+        for name, values in (whole | changed).items():
+            if callable(values):
+                values(file, name)
+            else:
+                file[name] = values
+    return path
+
+
+def promised(shape: tuple[int, ...], dtype: str) -> Callable[[h5py.File, str], None]:
+    """Return what makes an array that is not there, only said to be."""
+
+    def make(file: h5py.File, name: str) -> None:
+        file.create_dataset(name, shape=shape, dtype=dtype, chunks=(*[1] * (len(shape) - 1), 1000))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tracks": promised((1, 2, 1, 10**12), "f4")}, "too large"),
+        ({"tracks": promised((2**32, 2, 1, 2**31), "f4")}, "too large"),
+        ({"tracks": promised((1, 2, 1, 4_000_000), "S2000")}, "too large"),
+        ({"point_scores": promised((1, 1, 10**10), "f4")}, "too large"),
+        ({"node_names": promised((10**12,), "S8")}, "too large"),
+        ({"node_names": promised((10**8,), "S8")}, "do not fit 100000000 keypoints"),
+        ({"node_names": np.array([3 * 10**9])}, "must be strings"),
+        ({"node_names": np.array([2**64 - 1], np.uint64)}, "must be strings"),
+        ({"node_names": np.array([b"s" * 2000])}, "must be strings"),
+        ({"node_names": np.array([[b"snout"]])}, "are no names"),
+        ({"tracks": np.ones((1, 2, 1, 4), complex)}, "do not fit"),
+        ({"tracks": lambda file, name: file.create_group(name)}, "can't be read as HDF5"),
+        ({"video_path": promised((10**12,), "S8")}, "too large"),
+        ({"tracks": h5py.ExternalLink("other.h5", "/tracks")}, "points into another file"),
+        (
+            {"tracks": lambda file, name: file.create_dataset(name, (1, 2, 1, 4), "f4", external=[("x.raw", 0, 32)])},
+            "points into another file",
+        ),
+    ],
+)
+def test_a_crafted_analysis_is_one_sentence(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said) as raised:
+        read_table(analysis_file(tmp_path / "x.h5", **changed))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("video", [np.int64(2**62), np.uint64(2**64 - 1), 1.5, np.zeros(3), np.bytes_(b"v" * 5000)])
+def test_a_video_that_is_none_is_no_video(tmp_path: Path, video: Any) -> None:
+    path = analysis_file(tmp_path / "x.h5", video_path=video)
+    with pytest.raises(InvalidInputError, match="do not say what they are of"):
+        open_poses(Wanted(None, path))
+    assert len(read_table(path).poses) == 4
+
+
+COLUMNS = [("net", "snout", coord) for coord in ("x", "y", "likelihood")]
+ROW = np.dtype([("index", "<i8"), ("values_block_0", "<f8", (3,))])
+
+
+@pytest.mark.parametrize(
+    ("columns", "shape", "said"),
+    [
+        (COLUMNS, (10**12,), "too large"),
+        (COLUMNS, (1, 10**12), "too large"),
+        (COLUMNS, (2, 2), r"shape \(2, 2\) does not fit"),
+        (COLUMNS * 2, (2,), "does not fit its 6 columns"),
+        (np.int64(2**62), (2,), "it is no pickle"),
+        (np.uint64(2**64 - 1), (2,), "it is no pickle"),
+        (5, (2,), "is no table of DeepLabCut"),
+        ([([], "snout", "x")], (2,), "is no table of DeepLabCut"),
+        ({("net", "snout", "x"): 1}, (2,), "more than lists of names"),
+    ],
+)
+def test_a_crafted_table_is_one_sentence(tmp_path: Path, columns: Any, shape: tuple[int, ...], said: str) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        table = file.create_dataset("df_with_missing/table", shape, ROW, chunks=True)
+        kind = columns if isinstance(columns, np.integer) else np.bytes_(pickle.dumps(columns, 0))
+        table.attrs["values_block_0_kind"] = kind
+    with pytest.raises(InvalidInputError, match=said):
+        read_table(path)
 
 
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
