@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from poseloop.errors import InvalidInputError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -25,6 +28,16 @@ def write_json(document: Any) -> None:
     """Write one JSON document on a line of its own, at once; NaN, which JSON lacks, as null."""
     sys.stdout.write(json.dumps(_finite(document), allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def require_apart(output: Path, *inputs: Path | None) -> None:
+    """Check that what is written would not replace what it is made from; None is no file.
+
+    Raises:
+        InvalidInputError: it would.
+    """
+    if any(file is not None and file.exists() and output.exists() and output.samefile(file) for file in inputs):
+        raise InvalidInputError(f"the output {output} is the file that is read; choose another name")
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from poseloop.errors import InvalidInputError
-from poseloop.output import JsonOption, console, until_told_to_stop, write_json
+from poseloop.output import JsonOption, console, require_apart, until_told_to_stop, write_json
 from rich.console import Console
 from rich.text import Text
 
@@ -47,6 +47,7 @@ def events(
         with until_told_to_stop():
             write_events(read, sys.stdout)
     else:
+        require_apart(output, log)
         try:
             with output.open("w", encoding="utf-8", newline="") as file:
                 rows = write_events(read, file)
@@ -92,7 +93,8 @@ def report(
     """Draw a log as one page: latencies from capture to action, triggers, zones and trajectories, events, losses."""
     from poseloop_server.record.report.write import write_report
 
-    page = output or log.with_suffix(".html")
+    page = output or log.parent / f"{log.stem}.html"
+    require_apart(page, log)
     with Console(stderr=True).status("Reading …"):
         summary = write_report(log, page)
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from poseloop.errors import InvalidInputError
-from poseloop.output import JsonOption, write_json
+from poseloop.output import JsonOption, require_apart, write_json
 from rich.console import Console
 
 from poseloop_server.tool_cli import (
@@ -105,8 +105,10 @@ def rehearse(
     if check:
         _check(configs, wanted, options, as_json)
         return
-    if csv is not None and not csv.parent.is_dir():
-        raise InvalidInputError(f"the folder {csv.parent} of the table is not there; make it first")
+    if csv is not None:
+        if not csv.parent.is_dir():
+            raise InvalidInputError(f"the folder {csv.parent} of the table is not there; make it first")
+        require_apart(csv, config, against, video, poses, model)
     window = None if crop is None else parse_crop(crop)
     outputs = _outputs(wanted, save_poses, clip, force)
     outcome = _run(configs, wanted, options, window, outputs, round(tolerance_ms * 1e6))

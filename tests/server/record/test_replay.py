@@ -17,6 +17,7 @@ from poseloop_server.record.rebuilt import loop_maker
 from poseloop_server.record.replay import replay
 from typer.testing import CliRunner
 
+from tests.server.record.logs import begin
 from tests.server.record.sessions import Session, random_configuration
 
 STREAMS = ("cam0", "cam1")
@@ -214,7 +215,32 @@ def test_events_are_a_table(path: Path, tmp_path: Path) -> None:
     assert invoked("events", path).stdout == table.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("command", [("record", "events"), ("report",)], ids=" ".join)
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "link"])
+def test_a_log_is_never_written_over(tmp_path: Path, command: tuple[str, ...], linked: bool) -> None:
+    writer = begin(tmp_path)
+    writer.close()
+    before = writer.path.read_bytes()
+    output = tmp_path / "other.csv" if linked else writer.path
+    if linked:
+        output.hardlink_to(writer.path)
+    raised = run(*command, writer.path, "-o", output).exception
+    assert isinstance(raised, InvalidInputError)
+    assert "is the file that is read; choose another name" in str(raised)
+    assert writer.path.read_bytes() == before
+
+
+def test_no_name_of_a_log_is_one_sentence() -> None:
+    raised = run("report", "").exception
+    assert isinstance(raised, InvalidInputError)
+    assert "can't be read" in str(raised)
+
+
 def invoked(*arguments: object) -> Result:
+    return run("record", *arguments)
+
+
+def run(*arguments: object) -> Result:
     app = typer.Typer()
     cli.register(app)
-    return CliRunner().invoke(app, ["record", *map(str, arguments)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})

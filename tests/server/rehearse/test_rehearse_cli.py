@@ -187,6 +187,22 @@ def test_a_mistake_is_one_sentence(
     assert not list(folder.glob("*partial*"))
 
 
+@pytest.mark.parametrize("table", ["rule.yaml", "other.yaml", "poses.csv"])
+def test_no_table_of_events_replaces_what_it_is_made_from(tmp_path: Path, table: str) -> None:
+    for name in ("rule.yaml", "other.yaml"):
+        (tmp_path / name).write_text(dedent(RULE).replace("CENTER", "0.5, 0.5"))
+    header = [f"{level},{','.join([part] * 3)}" for level, part in (("scorer", "s"), ("bodyparts", "body_centre"))]
+    (tmp_path / "poses.csv").write_text("\n".join([*header, "coords,x,y,likelihood", "0,1,2,0.9"]) + "\n")
+    before = (tmp_path / table).read_text()
+    poses = ("--poses", tmp_path / "poses.csv", "--fps", 30, "--size", "320x240")
+    raised = invoke(
+        tmp_path / "rule.yaml", *poses, "--against", tmp_path / "other.yaml", "--csv", tmp_path / table
+    ).exception
+    assert isinstance(raised, InvalidInputError)
+    assert "is the file that is read" in str(raised)
+    assert (tmp_path / table).read_text() == before
+
+
 def test_a_clip_flashes_where_a_trigger_fired(arena: tuple[Path, list[int]], tmp_path: Path) -> None:
     folder, expected = arena
     rule = yaml.safe_load((folder / "rule.yaml").read_text())
