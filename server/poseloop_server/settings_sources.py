@@ -56,8 +56,9 @@ def _read_file(file: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError(f"the configuration {file} can't be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"the configuration {file} is not valid YAML: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # such as a date that no month has
+        detail = " ".join(str(error).split())
+        raise InvalidInputError(f"the configuration {file} is not valid YAML: {detail}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -48,13 +48,17 @@ def test_models_are_a_list_wherever_they_come_from(tmp_path: Path) -> None:
         ("metrics: nowhere", "HOST:PORT"),
         ("- a list", "key: value"),
         ("a: [", "not valid YAML"),
+        ("a: " + "[" * 5000, "not valid YAML"),
+        ("listen: 2026-13-45", "not valid YAML"),
+        ("threads: " + "9" * 6000, "not valid YAML"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
     file = tmp_path / "server.yaml"
     file.write_text(content)
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=said) as raised:
         load_settings(file, {}, {})
+    assert "\n" not in str(raised.value)
 
 
 def test_crops_are_each_models_own_or_everyones(tmp_path: Path) -> None:

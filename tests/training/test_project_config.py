@@ -112,6 +112,9 @@ def test_a_video_is_found_in_the_folder_of_a_moved_project(tmp_path: Path) -> No
         ("scorer: Ada\nbodyparts: [a]\nvideo_sets:\n  x.mp4:\n    crop: 0, 5\n", "four numbers"),
         ("scorer: Ada\nbodyparts: [a]\nvideo_sets:\n  x.mp4:\n    crop: 5, 5, 0, 9\n", "is empty"),
         ("scorer: [Ada\n", "not valid YAML"),
+        ("scorer: " + "[" * 5000, "not valid YAML"),
+        ("scorer: Ada\nbodyparts: [a]\ndate: 2026-13-45\n", "not valid YAML"),
+        ("scorer: Ada\nbodyparts: [a]\ndate: " + "9" * 6000, "not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, text: str, expected: str) -> None:

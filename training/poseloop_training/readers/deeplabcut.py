@@ -41,8 +41,8 @@ class ProjectConfig:
         """Read a ``config.yaml``; its ``project_path`` is ignored, since it is stale once a project was moved."""
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = str(error).splitlines()[0]
+        except (yaml.YAMLError, RecursionError, ValueError) as error:  # such as a date that no month has
+            detail = (str(error).splitlines() or ["damaged"])[0]
             raise InvalidInputError(f"{path} is not valid YAML ({detail}); correct it in a text editor.") from None
         if not isinstance(content, dict) or not {"bodyparts", "multianimalbodyparts"} & content.keys():
             raise InvalidInputError(
