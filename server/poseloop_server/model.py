@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from poseloop_server.session import INPUT, OUTPUT, first_line, open_session
 
 if TYPE_CHECKING:
     import onnxruntime
+
+MOST_PIXELS: Final = 16_384 * 16_384
+"""Of the frames that a model was made for: one is made up to warm it up."""
 
 
 class ModelFailedError(PoseloopError):
@@ -75,6 +78,12 @@ class PoseModel:
         self.device = providers.device_name(self.options)
         self.precision = onnx_file.precision_of(content)
         self.spec = ModelSpec.from_metadata(graph.get_modelmeta().custom_metadata_map, str(path))
+        width, height = self.spec.native_width, self.spec.native_height
+        if width * height > MOST_PIXELS:
+            raise InvalidInputError(
+                f"{path} says that it was made for frames of {width}x{height} pixels, which no camera has; export it "
+                "again with the size of its frames"
+            )
         _check_signature(graph, self.spec, path)
         fixed_batch, self.fixed_height, self.fixed_width, _ = (
             size if isinstance(size, int) else None for size in graph.get_inputs()[0].shape

@@ -60,6 +60,11 @@ def _spoil_colour(model: onnx.ModelProto) -> None:
     helper.set_model_props(model, {MODEL_METADATA_KEY: spec.model_dump_json()})
 
 
+def _spoil_size(model: onnx.ModelProto) -> None:
+    spec = ModelSpec(name="x", keypoints=["a", "b"], color="gray", native_width=10**9, native_height=10**9)
+    helper.set_model_props(model, {MODEL_METADATA_KEY: spec.model_dump_json()})
+
+
 def _spoil_input_name(model: onnx.ModelProto) -> None:
     model.graph.input[0].name = "image"
     for node in model.graph.node:
@@ -73,6 +78,7 @@ def _spoil_input_name(model: onnx.ModelProto) -> None:
         (_spoil_description, "not valid at"),
         (_spoil_keypoints, "'keypoints' is tensor"),
         (_spoil_colour, "'frames' is tensor"),
+        (_spoil_size, "1000000000x1000000000 pixels, which no camera has"),
         (_spoil_input_name, "one input 'frames'"),
     ],
 )
