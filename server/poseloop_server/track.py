@@ -114,6 +114,8 @@ class TrackOutputs:
                 raise InvalidInputError(f"the output {path} is given twice; give each file once")
             if not path.parent.is_dir():
                 raise InvalidInputError(f"the folder {path.parent} of the output is not there; make it first")
+            if path.is_dir():
+                raise InvalidInputError(f"{path} is a folder; choose another name")
             if path.exists() and not overwrite:
                 raise InvalidInputError(f"{path} is there already; choose another name, or replace it with --force")
 

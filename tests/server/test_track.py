@@ -161,11 +161,15 @@ def test_ctrl_c_leaves_whole_files_and_says_so(tmp_path: Path) -> None:
         (["mouse.avi", "-m", "spot.onnx", "-o", "out.txt"], "must end in .csv, .h5"),
         (["mouse.avi", "-m", "spot.onnx", "--video", "out.avi"], "must end in .mp4"),
         (["mouse.avi", "-m", "spot.onnx", "-o", "d.csv", "-o", "./d.csv"], "d.csv is given twice"),
+        (["mouse.avi", "-m", "spot.onnx", "-o", "folder.h5", "--force"], "folder.h5 is a folder; choose another name"),
+        (["mouse.avi", "-m", "spot.onnx", "-o", "d" * 300 + ".csv"], "d.csv is too long for a file; give a shorter"),
+        (["m" * 300 + ".avi", "-m", "spot.onnx", "-o", "d.csv"], "m.avi is too long for a file; give a shorter one"),
         (["mouse.avi", "-m", "spot.onnx", "--provider", "abacus"], "abacus"),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, model: Path, arguments: list[str], word: str) -> None:
     write_video(tmp_path / "mouse.avi", 3)
+    (tmp_path / "folder.h5").mkdir()
     done = run(*arguments, folder=tmp_path)
     assert done.returncode in (1, 2)
     assert word in " ".join(done.stderr.split())

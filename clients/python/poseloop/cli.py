@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from importlib.metadata import entry_points
@@ -63,6 +64,12 @@ def _write_what_the_encoding_has() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _say(what: str) -> None:
+    # Text, not markup: "poseloop[server]" and a keypoint "[ear]" are no styles.
+    message = Text.assemble(("error:", "bold red"), " ", what)
+    Console(stderr=True, highlight=False).print(message, soft_wrap=True)
+
+
 def main() -> None:
     """Run the program; an error that poseloop raises on purpose is one sentence on stderr and exit status 1."""
     _write_what_the_encoding_has()
@@ -70,9 +77,13 @@ def main() -> None:
     try:
         app()
     except PoseloopError as error:
-        # Text, not markup: "poseloop[server]" and a keypoint "[ear]" are no styles.
-        message = Text.assemble(("error:", "bold red"), " ", str(error))
-        Console(stderr=True, highlight=False).print(message, soft_wrap=True)
+        _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        # Any question about such a file fails with it; that the file is not there is never said.
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _say(f"the name {error.filename} is too long for a file; give a shorter one")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
