@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -363,6 +365,59 @@ def test_slp_keeps_persons_labels_only(tmp_path: Path) -> None:
     assert [sample.image.name for sample in dataset.samples] == [f"{tmp_path.name}/i2.png"]
     np.testing.assert_array_equal(keypoints_of(dataset)[0, 0], points)
     assert [problem.kind for problem in dataset.problems] == ["predictions_left_out"]
+
+
+def _promise(file: h5py.File, table: str) -> None:
+    dtype = file[table].dtype
+    del file[table]
+    file.create_dataset(table, shape=(10**11,), dtype=dtype, chunks=(1000,))
+
+
+def _retype(file: h5py.File, table: str) -> None:
+    del file[table]
+    file[table] = np.zeros(3)
+
+
+def _lend(file: h5py.File, table: str) -> None:
+    del file[table]
+    file[table] = h5py.ExternalLink("other.slp", table)
+
+
+def _describe(file: h5py.File, text: str) -> None:
+    file["metadata"].attrs["json"] = text
+
+
+def _no_skeleton(file: h5py.File, _: str) -> None:
+    instances = file["instances"][:]
+    instances["skeleton"] = 99
+    file["instances"][:] = instances
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "said"),
+    [
+        (_promise, "frames", "its frames would take more than 1 GiB"),
+        (_promise, "points", "its points would take more than 1 GiB"),
+        (_retype, "frames", "can't be read as SLEAP labels"),
+        (_lend, "frames", "points into another file"),
+        (_describe, "[]", "can't be read as SLEAP labels"),
+        (_describe, "[" * 60_000, "can't be read as SLEAP labels"),
+        (_no_skeleton, "", "can't be read as SLEAP labels"),
+    ],
+)
+def test_slp_that_is_damaged_is_one_sentence(
+    tmp_path: Path, damage: Callable[[h5py.File, str], None], what: str, said: str
+) -> None:
+    skeleton = sleap_io.Skeleton(["a", "b"])
+    video = sleap_io.Video.from_filename([str(write_png(tmp_path / "i0.png", frame_pixels(0)))])
+    by_hand = sleap_io.Instance.from_numpy(np.array([[1.0, 2.0], [3.0, 4.0]]), skeleton=skeleton)
+    frame = sleap_io.LabeledFrame(video=video, frame_idx=0, instances=[by_hand])
+    sleap_io.Labels([frame]).save(str(tmp_path / "l.slp"), verbose=False)
+    with h5py.File(tmp_path / "l.slp", "r+") as file:
+        damage(file, what)
+    with pytest.raises(InvalidInputError, match=said) as raised:
+        load_dataset(tmp_path / "l.slp")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ ours. Only labels made or corrected by a person are taken: SLEAP keeps its own p
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ from poseloop_training.image_source import EmbeddedFrame, ImageFile, ImageRefere
 from poseloop_training.problems import Problem, Severity
 from poseloop_training.readers.base import LabelledImage, Labels, Pair
 
+MOST_BYTES: Final = 1 << 30
+"""Of one table of a file: 60 million points."""
+# sleap-io takes a file at its word and fails as lists, numbers and JSON do.
+_DAMAGED: Final = (
+    *(OSError, KeyError, ValueError, TypeError, IndexError, AttributeError),
+    *(OverflowError, RecursionError, MemoryError),
+)
+
 
 def read_slp(file: Path) -> Labels:
     """Read a ``.slp`` file.
@@ -24,12 +33,38 @@ def read_slp(file: Path) -> Labels:
     Raises:
         InvalidInputError: it is damaged, of an unknown version, or has no skeleton or several.
     """
+    try:
+        _require_room(file)
+        return _read(file)
+    except _DAMAGED as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        detail = (str(error).strip().splitlines() or ["damaged"])[0]
+        raise InvalidInputError(f"{file} can't be read as SLEAP labels ({detail}); save it again in SLEAP.") from None
+
+
+def _require_room(file: Path) -> None:
+    """Refuse tables that only promise to be there, or lie in another file; images are read one by one."""
+    import h5py
+
+    with h5py.File(file, "r") as content:
+        links = [content.get(name, getlink=True) for name in content]
+        tables = [content[name] for name, link in zip(content, links, strict=True) if isinstance(link, h5py.HardLink)]
+        arrays = [table for table in tables if isinstance(table, h5py.Dataset)]
+        if len(tables) < len(links) or any(array.external or array.is_virtual for array in arrays):
+            raise InvalidInputError(f"{file} points into another file, so it is not read; save it again in SLEAP.")
+        for array in arrays:
+            if math.prod(array.shape or ()) * array.dtype.itemsize > MOST_BYTES:
+                raise InvalidInputError(
+                    f"{file} is damaged: its {array.name[1:]} would take more than {MOST_BYTES >> 30} GiB; save it "
+                    "again in SLEAP."
+                )
+
+
+def _read(file: Path) -> Labels:
     import sleap_io
 
-    try:
-        content = sleap_io.load_slp(str(file), open_videos=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise InvalidInputError(f"{file} can't be read as SLEAP labels ({error}); save it again in SLEAP.") from None
+    content = sleap_io.load_slp(str(file), open_videos=False)
     if len(content.skeletons) != 1:
         names = ", ".join(str(skeleton.name) for skeleton in content.skeletons) or "none"
         raise InvalidInputError(
