@@ -60,6 +60,19 @@ def test_a_fault_inside_an_installed_part_is_not_taken_for_a_missing_part() -> N
     assert "pip install" not in done.stderr
 
 
+def test_ctrl_c_while_the_commands_are_looked_for_is_no_fault() -> None:
+    """The import of a command is where the first half second goes."""
+    program = (
+        "import signal, sys; sys.argv = ['poseloop', '--help']\n"
+        "from poseloop import commands\n"
+        "from poseloop.cli import main\n"
+        "commands.register = lambda app: signal.raise_signal(signal.SIGINT)\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv = ['poseloop', '--help']\n"

@@ -73,8 +73,8 @@ def _say(what: str) -> None:
 def main() -> None:
     """Run the program; an error that poseloop raises on purpose is one sentence on stderr and exit status 1."""
     _write_what_the_encoding_has()
-    load_commands()
     try:
+        load_commands()
         app()
     except PoseloopError as error:
         _say(str(error))
