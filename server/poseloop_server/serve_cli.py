@@ -58,13 +58,16 @@ def _logging_aside(handler: logging.Handler) -> Iterator[None]:
 
 
 async def _serve_until_told(settings: Settings, console: Console) -> None:
+    told_to_stop = asyncio.Event()
+    _on_signal(told_to_stop)  # before the imports, which take a while: a task that is cancelled fails inside gRPC
     from poseloop_server import realtime
     from poseloop_server.app import Server, announce, require_announceable, tune_process
 
     if settings.announce is not None:
         require_announceable(settings.announce)  # before the models are loaded, which may take minutes
-    told_to_stop = asyncio.Event()
-    _on_signal(told_to_stop)
+    await asyncio.sleep(0)  # lets a signal that came until now be noticed
+    if told_to_stop.is_set():
+        return
     server = Server(settings)
     await server.start()
     try:

@@ -96,6 +96,18 @@ def test_it_announces_says_what_runs_and_ends_cleanly(start, spot_model: Path) -
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can handle")
+def test_ctrl_c_before_it_has_begun_ends_it_without_a_word(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "from poseloop_server import app\n"
+        "app.require_announceable = lambda _: signal.raise_signal(signal.SIGINT)\n"
+        "from poseloop.cli import main; main()"
+    )
+    arguments = ("serve", "--listen", "127.0.0.1:0", "--publish", "tcp://127.0.0.1:*", "--announce", tmp_path / "x")
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_sigterm_answers_what_is_in_flight(start, slow_model: Path) -> None:
     server = start("--model", str(slow_model))
 
