@@ -22,6 +22,7 @@ FORMAT = 1
 """What this version writes, and the newest that it reads."""
 
 Count = Annotated[int, Field(ge=0)]
+Nanoseconds = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -50,7 +51,7 @@ class Header(_Entry):
     format: int
     experiment: str
     started_utc: datetime = Field(description="wall time of started_ns")
-    started_ns: int
+    started_ns: Nanoseconds
     clock_id: str = Field(description="of the monotonic clock: stamps of logs that agree in it may be compared")
     server_id: str
     configuration: dict[str, Any] = Field(description="as read: its text, and all values with defaults")
@@ -64,7 +65,7 @@ class StreamOpened(_Entry):
     """A stream was opened; its poses follow."""
 
     kind: Literal["stream_opened"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     model: str
     model_sha256: str
@@ -76,7 +77,7 @@ class ModelSwapped(_Entry):
     """Another version of the model makes the stream's poses from here on."""
 
     kind: Literal["model_swapped"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     model: str
     model_sha256: str
@@ -86,7 +87,7 @@ class StreamClosed(_Entry):
     """A stream was closed, with the sums of its account."""
 
     kind: Literal["stream_closed"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     reason: str
     counters: dict[str, int] = {}
@@ -98,17 +99,17 @@ class PoseEntry(_Entry):
     kind: Literal["pose"]
     stream: str
     sequence: Count
-    captured_ns: int
-    received_ns: int
-    inference_started_ns: int
-    inference_ended_ns: int
-    decided_ns: int
-    published_ns: int
+    captured_ns: Nanoseconds
+    received_ns: Nanoseconds
+    inference_started_ns: Nanoseconds
+    inference_ended_ns: Nanoseconds
+    decided_ns: Nanoseconds
+    published_ns: Nanoseconds
     width: Count = Field(description="of the frame, in pixels")
     height: Count = Field(description="of the frame, in pixels")
     keypoints: str = Field(description="base64 of little-endian float32: x, y, confidence of each")
     staged: str | None = Field(None, description="the same after the stages; none: nothing was changed")
-    keypoints_ns: int | None = Field(None, description="the time that staged is of; none: captured_ns")
+    keypoints_ns: Nanoseconds | None = Field(None, description="the time that staged is of; none: captured_ns")
     values: dict[str, float] = Field({}, description="quantities that a replay cannot compute")
     doubts: tuple[str, ...] = Field((), description="why it must not fire, known before the stages")
     decisions: Count = Field(0, description="how many lines follow that tell what was decided at it")
@@ -133,7 +134,7 @@ class Armed(_Entry):
     """A trigger was armed or disarmed."""
 
     kind: Literal["armed"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     trigger: str
     armed: bool
@@ -144,7 +145,7 @@ class Ended(_Entry):
     """What the triggers of a stream were about was ended: it paused or was closed."""
 
     kind: Literal["ended"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     reason: str
     decisions: Count = 0
@@ -164,7 +165,7 @@ class DecisionEntry(_Entry):
     kind: Literal["decision"]
     stream: str
     sequence: Count | None = Field(description="of the pose; none: no pose was the cause")
-    decided_ns: int
+    decided_ns: Nanoseconds
     trigger: str
     edge: Edge
     fired: bool
@@ -183,10 +184,10 @@ class OutcomeEntry(_Entry):
     trigger: str
     sequence: Count
     status: Status
-    captured_ns: int
-    decided_ns: int
-    sent_ns: int | None
-    acknowledged_ns: int | None
+    captured_ns: Nanoseconds
+    decided_ns: Nanoseconds
+    sent_ns: Nanoseconds | None
+    acknowledged_ns: Nanoseconds | None
     message: str = ""
 
 
@@ -194,7 +195,7 @@ class Account(_Entry):
     """A stream's frames so far, by what became of them."""
 
     kind: Literal["account"]
-    time_ns: int
+    time_ns: Nanoseconds
     stream: str
     counters: dict[str, int]
     clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses is wrong by no more")
@@ -204,7 +205,7 @@ class Problem(_Entry):
     """Something that a person should know of."""
 
     kind: Literal["problem"]
-    time_ns: int
+    time_ns: Nanoseconds
     where: str
     message: str
 
@@ -213,8 +214,8 @@ class Lost(_Entry):
     """Here the log itself lacks entries: the disk was full, or slower than what was to be written."""
 
     kind: Literal["lost"]
-    from_ns: int
-    to_ns: int
+    from_ns: Nanoseconds
+    to_ns: Nanoseconds
     entries: dict[str, int] = Field(description="how many, by kind")
     streams: tuple[str, ...] = Field(description="that poses, arming or ends were lost of")
 
@@ -223,7 +224,7 @@ class Closed(_Entry):
     """The last line of an experiment that ended in order."""
 
     kind: Literal["closed"]
-    time_ns: int
+    time_ns: Nanoseconds
     utc: datetime = Field(description="wall time of time_ns")
     reason: str
     lines: dict[str, int] = Field(description="how many of each kind are in the log, this one left out")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_what_is_no_log_is_said_in_one_sentence(tmp_path: Path, content: bytes, 
     with pytest.raises(InvalidInputError, match=why) as caught:
         Log(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["started_ns", "captured_ns", "published_ns"])
+@pytest.mark.parametrize("value", [10**30, 2**63, -(2**63) - 1])
+def test_times_of_no_clock_are_refused(path: Path, key: str, value: int) -> None:
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps(line | {key: value} if key in line else line) + "\n" for line in lines))
+    with pytest.raises(InvalidInputError, match=key):
+        list(Log(path).lines())
 
 
 def test_a_later_format_is_refused_and_unknown_keys_are_not(path: Path) -> None:
