@@ -378,12 +378,22 @@ def _require_known_names(settings: Settings, models: set[str]) -> None:
 
 
 def _models_to_serve(settings: Settings) -> list[tuple[str | None, Path]]:
-    """Return name (None: the file's stem) and file of each model."""
+    """Return name (None: the file's stem) and file of each model.
+
+    Raises:
+        InvalidInputError: a name could not be shown, or there is no folder of further models.
+    """
+    if settings.models_dir is not None and not settings.models_dir.is_dir():
+        raise InvalidInputError(f"models_dir: {settings.models_dir} is no folder; make it, or give another one.")
     if not settings.model:
         _log.info("no --model was given: serving the bundled model of the synthetic arena")
         return [("arena", arena_model_path())]
     chosen: list[tuple[str | None, Path]] = []
     for text in settings.model:
         name, separator, path = text.partition("=")
+        if separator and not (name.strip() and name.isprintable()):
+            raise InvalidInputError(
+                f"model: {name!r} is no name for a model; give it letters and digits, or only PATH."
+            )
         chosen.append((name, Path(path)) if separator else (None, Path(text)))
     return chosen

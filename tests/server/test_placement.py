@@ -54,6 +54,19 @@ def test_threads_for_a_model_that_is_not_served_are_one_sentence(serve: Serve, s
         asyncio.run(run(model_threads=["spit=2"]))
 
 
+def test_names_and_folders_of_models_that_are_none_are_one_sentence(
+    serve: Serve, spot_model: Path, tmp_path: Path
+) -> None:
+    async def run(model: str, **settings: object) -> None:
+        async with serve(Path(model), **settings):
+            pass
+
+    with pytest.raises(InvalidInputError, match=r"model: 'a\\nb' is no name for a model"):
+        asyncio.run(run(f"a\nb={spot_model}"))
+    with pytest.raises(InvalidInputError, match=r"models_dir: .*absent is no folder; make it"):
+        asyncio.run(run(str(spot_model), models_dir=tmp_path / "absent"))
+
+
 @needs_pinning
 def test_the_models_thread_runs_on_its_cores(serve: Serve, spot_model: Path) -> None:
     core = min(os.sched_getaffinity(0))

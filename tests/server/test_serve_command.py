@@ -95,7 +95,7 @@ def test_it_announces_says_what_runs_and_ends_cleanly(start, spot_model: Path) -
     assert "Traceback" not in output
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can handle")
+@pytest.mark.skipif(os.name == "nt", reason="on Windows a process can't send itself what Ctrl-C sends")
 def test_ctrl_c_before_it_has_begun_ends_it_without_a_word(tmp_path: Path) -> None:
     program = (
         "import signal, sys\n"
@@ -108,6 +108,7 @@ def test_ctrl_c_before_it_has_begun_ends_it_without_a_word(tmp_path: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can handle")
 def test_sigterm_answers_what_is_in_flight(start, slow_model: Path) -> None:
     server = start("--model", str(slow_model))
 

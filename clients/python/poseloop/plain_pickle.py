@@ -6,7 +6,6 @@ amount of memory, or make an array of pointers out of bytes.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import pickle
@@ -20,9 +19,13 @@ import numpy as np
 # How PyTables reads the strings in a pickle of Python 2: it goes on to the next where one fails.
 ENCODINGS: Final = ("ASCII", "latin1", "bytes")
 FAR_MEMO: Final = "more memory than it holds"
+SHARING: Final = "more time than anyone waits"
+# Tuples of the same tuples, each in twice, are hashed in twice the time for each level.
+_MOST_SHARED: Final = 16
 _HASHING: Final = frozenset({"DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET"})
 _CODES: Final = {operation.code: operation for operation in pickletools.opcodes}
 _NUMBERING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_GETTING: Final = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _LENGTHS: Final = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -39,10 +42,10 @@ def load_plain(data: bytes) -> Any:
     Raises:
         ValueError: it is damaged, or asks for anything else.
     """
-    operations, far = _operations(data)
-    if far:
+    operations = _Operations(data)
+    if operations.far:
         raise ValueError(f"it would take {FAR_MEMO}")
-    if operations & _HASHING:  # the hash of tuples in tuples may take longer than anyone waits
+    if operations.names & _HASHING:
         raise ValueError("it holds more than lists of names")
     unpickler = _Nothing(io.BytesIO(data), encoding="latin1")
     try:
@@ -53,8 +56,11 @@ def load_plain(data: bytes) -> Any:
 
 def foreign_globals(data: bytes) -> set[str]:
     """Return what unpickling ``data`` would import or take beyond plain values; empty where nothing, or no pickle."""
-    if _operations(data)[1]:
+    operations = _Operations(data)
+    if operations.far:
         return {FAR_MEMO}
+    if operations.names & _HASHING and operations.shared > _MOST_SHARED:
+        return {SHARING}
     found = set()
     for encoding in ENCODINGS:
         unpickler = _Checking(io.BytesIO(data), encoding=encoding)
@@ -68,38 +74,69 @@ def foreign_globals(data: bytes) -> set[str]:
     return found
 
 
-def _operations(data: bytes) -> tuple[set[str], bool]:
-    """Return the names of a pickle's operations, and whether it numbers a value beyond its own length.
+class _Operations:
+    """What a pickle would do, without doing it.
 
-    The unpickler has a place for each number up to the highest, however few of them are used.
+    Attributes:
+        names: of its operations.
+        far: it numbers a value beyond its own length; the unpickler has a place for each number up to the highest,
+            however few of them are used.
+        shared: how often it takes a value again that is more than a string.
     """
-    stream, names = io.BytesIO(data), set[str]()
-    last: str | None = None
-    while operation := _CODES.get(stream.read(1).decode("latin1")):
-        takes = bool(operation.stack_before) or operation.name in _NUMBERING
-        # Where there is nothing to be taken the unpickler fails.
-        if takes and (last is None or (last == "MARK" and operation.name in _NUMBERING)):
-            break
-        last = operation.name if operation.stack_after or last else None
-        names.add(operation.name)
+
+    def __init__(self, data: bytes) -> None:
+        self.names: set[str] = set()
+        self.far = False
+        self.shared = 0
+        self._most = len(data)
+        self._numbers: set[int] = set()
+        self._strings: set[int] = set()
+        self._read(io.BytesIO(data))
+
+    def _read(self, stream: io.BytesIO) -> None:
+        last: str | None = None
+        while not self.far and (operation := _CODES.get(stream.read(1).decode("latin1"))):
+            takes = bool(operation.stack_before) or operation.name in _NUMBERING
+            # Where there is nothing to be taken the unpickler fails.
+            if takes and (last is None or (last == "MARK" and operation.name in _NUMBERING)):
+                return
+            self.names.add(operation.name)
+            self._note(operation.name, self._argument(stream, operation), last)
+            last = operation.name if operation.stack_after or last else None
+            if operation.name == "STOP":
+                return
+
+    def _argument(self, stream: io.BytesIO, operation: pickletools.OpcodeInfo) -> bytes:
         size = 0 if operation.arg is None else operation.arg.n
         if size == pickletools.UP_TO_NEWLINE:
             argument = stream.readline()
             if operation.name in ("GLOBAL", "INST"):
                 stream.readline()
+            return argument
+        if size < 0:
+            size = int.from_bytes(stream.read(_LENGTHS[size]), "little")
+        return stream.read(min(size, self._most))
+
+    def _note(self, name: str, argument: bytes, last: str | None) -> None:
+        if name == "DUP":
+            self.shared += 1
+        if name not in _NUMBERING | _GETTING and name != "MEMOIZE":
+            return
+        try:
+            text = argument.partition(b"\0")[0]  # as far as the unpickler reads
+            number = int(text) if name in ("PUT", "GET") else int.from_bytes(argument, "little")
+        except ValueError:  # no number: the unpickler stops there, too
+            return
+        if name in _GETTING:
+            self.shared += number not in self._strings
+            return
+        number = len(self._numbers) if name == "MEMOIZE" else number
+        self.far = number > self._most
+        self._numbers.add(number)
+        if last is not None and ("STRING" in last or "UNICODE" in last):
+            self._strings.add(number)
         else:
-            if size < 0:
-                size = int.from_bytes(stream.read(_LENGTHS[size]), "little")
-            argument = stream.read(min(size, len(data)))
-        if operation.name in _NUMBERING:
-            with contextlib.suppress(ValueError):  # no number: the unpickler stops there, too
-                text = argument.partition(b"\0")[0]  # as far as it reads
-                number = int(text) if operation.name == "PUT" else int.from_bytes(argument, "little")
-                if number > len(data):
-                    return names, True
-        if operation.name == "STOP":
-            break
-    return names, False
+            self._strings.discard(number)
 
 
 class _Nothing(pickle.Unpickler):
