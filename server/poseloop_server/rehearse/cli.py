@@ -109,6 +109,8 @@ def rehearse(
         if not csv.parent.is_dir():
             raise InvalidInputError(f"the folder {csv.parent} of the table is not there; make it first")
         require_apart(csv, config, against, video, poses, model)
+        if csv.exists() and not force:
+            raise InvalidInputError(f"{csv} is there already; choose another name, or replace it with --force")
     window = None if crop is None else parse_crop(crop)
     outputs = _outputs(wanted, save_poses, clip, force)
     outcome = _run(configs, wanted, options, window, outputs, round(tolerance_ms * 1e6))

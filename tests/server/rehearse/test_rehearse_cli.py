@@ -168,6 +168,7 @@ def test_a_configuration_is_checked_against_a_model(arena: tuple[Path, list[int]
         (("rule.yaml", "--video", "arena.avi", "--save-poses", "x.txt"), "must end in .csv"),
         (("rule.yaml", "--video", "arena.avi", "--save-poses", "none/x.h5"), "the folder none"),
         (("rule.yaml", "--video", "arena.avi", "--csv", "none/x.csv"), "the folder none of the table is not there"),
+        (("rule.yaml", "--video", "arena.avi", "--csv", "other.yaml"), "other.yaml is there already; choose another"),
         (("other.yaml", "--video", "arena.avi"), "stream cam0 is to use the model mouse, and this is arena"),
         (("pulse.yaml", "--video", "arena.avi"), "pulse.yaml:13: "),
     ],
