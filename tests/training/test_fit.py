@@ -274,6 +274,32 @@ def test_only_a_run_with_time_left_ends_early(project: Path, tmp_path: Path, ste
     assert validation.exhausted is early
 
 
+def test_newer_weights_are_kept_while_they_are_about_as_good(tmp_path: Path) -> None:
+    progress = Progress()
+    progress.start(batches=10, epochs=10)
+    kept: list[int] = []
+    trainer = SimpleNamespace(global_step=0, should_stop=False, save_checkpoint=lambda _: None)
+    module = SimpleNamespace(progress=progress, averaged=SimpleNamespace(state_dict=lambda: trainer.global_step))
+
+    def run(errors: list[float], steps: list[int], validation: Validation) -> None:
+        remaining = iter(errors)
+        validation._validate = lambda _: next(remaining)
+        for trainer.global_step in steps:
+            validation.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+            validation._next = 0.0
+
+    def begun() -> Validation:
+        return Validation(lambda _: 0.0, 0.2, tmp_path / "last.ckpt", kept.append)  # type: ignore[arg-type]
+
+    first, second = begun(), begun()
+    run([3.0, 2.0, 2.09, 2.11, 2.08], [10, 20, 30, 40, 50], first)
+    assert kept == [10, 20, 30, 50]
+    assert (first.best_px, first.least_px, first.best_weights) == (2.08, 2.0, 50)
+    second.load_state_dict(first.state_dict())
+    run([2.11, 2.2, 2.3], [60, 65, 72], second)
+    assert (second.best_px, second.best_weights, second.exhausted) == (2.08, 50, True)
+
+
 def test_average_moves_every_tensor() -> None:
     network, mean = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
     torch.nn.init.constant_(network.weight, 3.0)

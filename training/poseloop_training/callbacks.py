@@ -24,6 +24,9 @@ from poseloop_training.group import Group
 VALIDATION_PART = 0.04
 # No run ends early before this part of it.
 LEAST_FRACTION = 0.5
+# Newer weights are preferred while their validation error is no more than this part above the least one. A few frames'
+# errors come and go by as much, and what the falling learning rate gains, they hardly show.
+TOLERANCE = 0.05
 # Of the running mean of the losses that is shown and drawn.
 SMOOTHING = 0.95
 # Where in the schedule a finished run goes on: at half the learning rate.
@@ -126,12 +129,14 @@ class Progress:
 
 
 class Validation(pl.Callback):
-    """Validates the averaged network now and then, remembers the best, and ends a run that no longer improves.
+    """Validates the averaged network now and then, remembers the best, and ends a run that only gets worse.
 
     Attributes:
-        best_weights: of the averaged network where the error was least; None before the first validation.
-        best_px: that error.
-        exhausted: the run was ended because nothing improved.
+        best_weights: of the averaged network, the newest whose error was the least or near it; None before the first
+            validation.
+        best_px: their error.
+        least_px: the least error.
+        exhausted: the run was ended because it was worse for long.
     """
 
     def __init__(
@@ -150,7 +155,7 @@ class Validation(pl.Callback):
         self._best_at = 0.0
         self._next = 0.0
         self.best_weights: dict[str, Tensor] | None = None
-        self.best_px = float("inf")
+        self.best_px = self.least_px = float("inf")
         self.exhausted = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -164,12 +169,13 @@ class Validation(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best so far, for checkpoints."""
-        return {"best_px": self.best_px, "best_weights": self.best_weights, "best_at": self._best_at}
+        best = {"best_px": self.best_px, "best_weights": self.best_weights, "best_at": self._best_at}
+        return {**best, "least_px": self.least_px}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.best_px, self.best_weights = state_dict["best_px"], state_dict["best_weights"]
-        self._best_at = state_dict["best_at"]
+        self._best_at, self.least_px = state_dict["best_at"], state_dict["least_px"]
 
     def _run(self, trainer: pl.Trainer, module: Any) -> None:
         if self._group.first:
@@ -182,8 +188,9 @@ class Validation(pl.Callback):
         error = self._validate(module.averaged) if self._validate else None
         module.progress.note_validation(trainer.global_step, error)
         # Without validation frames the newest average is the best that is known.
-        if error is None or error < self.best_px:
-            self.best_px = error if error is not None else self.best_px
+        if error is None or error <= (1 + TOLERANCE) * self.least_px:
+            if error is not None:
+                self.best_px, self.least_px = error, min(error, self.least_px)
             self.best_weights = copy.deepcopy(module.averaged.state_dict())
             self._best_at = module.progress.fraction(trainer.global_step)
             self._keep_best(self.best_weights)
@@ -262,7 +269,7 @@ class ProgressBar(pl.Callback):
             return
         progress: Progress = pl_module.progress
         errors = [p.validation_error_px for p in progress.history if p.validation_error_px is not None]
-        error = f" · validation {errors[-1]:.2f} px, best {min(errors):.2f}" if errors else ""
+        error = f" · validation {errors[-1]:.2f} px, least {min(errors):.2f}" if errors else ""
         text = f"epoch {trainer.current_epoch + 1} · loss {sum(progress.losses):.3f}{error}"
         done = progress.fraction(trainer.global_step)
         self._bar.update(self._task, completed=done, description=text)

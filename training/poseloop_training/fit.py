@@ -135,13 +135,15 @@ class FitOutcome:
     """How a run went.
 
     Attributes:
-        weights: of the averaged network where its validation error was least.
+        weights: of the averaged network, the newest whose validation error was the least or near it.
+        validation_px: that error; None without validation frames.
         epochs: whole passes over the training frames.
         interrupted: by Ctrl-C.
-        stopped_early: validation had not improved for long.
+        stopped_early: validation had been worse for long.
     """
 
     weights: dict[str, Tensor]
+    validation_px: float | None
     epochs: int
     interrupted: bool
     stopped_early: bool
@@ -194,7 +196,8 @@ def fit(
     with interrupt, group, shared_statistics(training.network, group.place):
         trainer.fit(training, loader, ckpt_path=resume, weights_only=True)
     best = validation.best_weights or copy.deepcopy(training.averaged.state_dict())
-    return FitOutcome(best, trainer.current_epoch, interrupt.requested, validation.exhausted)
+    error = validation.best_px if math.isfinite(validation.best_px) else None
+    return FitOutcome(best, error, trainer.current_epoch, interrupt.requested, validation.exhausted)
 
 
 def make_loader(frames: TrainingFrames, settings: TrainSettings, group: Group) -> DataLoader[tuple[Tensor, Tensor]]:

@@ -27,7 +27,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Weights with the least validation error; `poseloop export` and ``--init`` take it."""
+        """The weights that were kept; `poseloop export` and ``--init`` take it."""
         return self.path / "best.ckpt"
 
     @property

@@ -52,7 +52,7 @@ class TrainSettings(BaseModel):
     averaging: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="of the moving average of the weights")
     epochs: Annotated[int, Field(ge=1)] | None = None
     time_limit_s: Annotated[float, Field(gt=0)] | None = None
-    patience: Annotated[float, Field(gt=0, le=1)] = Field(0.3, description="part of the run without improvement")
+    patience: Annotated[float, Field(gt=0, le=1)] = Field(0.3, description="part of the run that may be worse")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     test_fraction: float = 0.2
     validation_fraction: float = 0.1

@@ -352,9 +352,7 @@ def _write_results(
         {
             "test": {**test.to_json(), "confidence": confidence.to_json()} if test and confidence else None,
             "precision": report(lowered) if lowered else None,
-            "validation_error_px": min(
-                (p.validation_error_px for p in progress.history if p.validation_error_px is not None), default=None
-            ),
+            "validation_error_px": outcome.validation_px,
             "parity": asdict(parity),
             "interrupted": outcome.interrupted,
             "stopped_early": outcome.stopped_early,

@@ -148,7 +148,9 @@ def train(
     ] = None,
     patience: Annotated[
         float | None,
-        typer.Option(help="End when this part of the run brought no improvement. (default: 0.3)", show_default=False),
+        typer.Option(
+            help="End when all of this part of the run was worse than before. (default: 0.3)", show_default=False
+        ),
     ] = None,
     test_indices: Annotated[
         Path | None,
@@ -159,7 +161,7 @@ def train(
     ] = None,
     validation_fraction: Annotated[
         float | None,
-        typer.Option(help="Part of the others that chooses the best weights. (default: 0.1)", show_default=False),
+        typer.Option(help="Part of the others that chooses the weights. (default: 0.1)", show_default=False),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="(default: 0)", show_default=False)] = None,
     name: Annotated[str | None, typer.Option(help="(default: the file's name)", show_default=False)] = None,
