@@ -81,7 +81,7 @@ class _SlowerBackbone(fit.PoseTraining):
 
 
 def _slower_backbone() -> None:
-    training.PoseTraining = _SlowerBackbone  # type: ignore[misc,attr-defined]
+    training.PoseTraining = _SlowerBackbone  # type: ignore[attr-defined]
 
 
 VARIANTS = {

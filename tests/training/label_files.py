@@ -11,8 +11,15 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from poseloop_training.dataset import PoseDataset
 
 Style = Literal["old", "new", "backslashes"]
+NAMES = ("snout", "leftear", "rightear")
+
+
+def keypoints_of(dataset: PoseDataset) -> NDArray[np.float32]:
+    """Return all labels, ``(frames, animals, keypoints, 2)``."""
+    return np.stack([sample.keypoints for sample in dataset.samples])
 
 
 def frame_pixels(index: int, size: tuple[int, int] = (64, 48), color: bool = False) -> NDArray[np.uint8]:
@@ -40,7 +47,7 @@ def some_labels(frames: int, keypoints: int, seed: int = 0) -> NDArray[np.float6
 def write_deeplabcut(
     folder: Path,
     labels: NDArray[np.float64],
-    names: Sequence[str] = ("snout", "leftear", "rightear"),
+    names: Sequence[str] = NAMES,
     *,
     style: Style = "old",
     config: str | None = None,
