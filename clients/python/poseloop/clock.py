@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import time
 import uuid
@@ -45,6 +46,10 @@ class ClockOffset:
 SHARED_CLOCK = ClockOffset(0, 0)
 
 
+def _most_drift_ns(during_ns: int) -> int:
+    return math.ceil(abs(during_ns) * _DRIFT)
+
+
 class OffsetEstimator:
     """Estimates the offset of a server's clock from request-reply exchanges, as NTP's clock filter does (RFC 5905, 10).
 
@@ -60,14 +65,15 @@ class OffsetEstimator:
 
     def add(self, sent_client_ns: int, received_ns: int, replied_ns: int, arrived_client_ns: int) -> None:
         """Add one exchange: sent and arrived on the client's clock, received and replied on the server's."""
-        round_trip = (arrived_client_ns - sent_client_ns) - (replied_ns - received_ns)
-        if round_trip < 0:
-            return
-        offset = ((received_ns - sent_client_ns) + (replied_ns - arrived_client_ns)) // 2
-        heard = ClockOffset(offset, round_trip // 2 + 1)
         if self._chosen is not None:
-            drift_ns = round(abs(arrived_client_ns - self._chosen_at_ns) * _DRIFT)
+            drift_ns = _most_drift_ns(arrived_client_ns - self._chosen_at_ns)
             self._best = ClockOffset(self._chosen.offset_ns, self._chosen.uncertainty_ns + drift_ns)
+        round_trip = (arrived_client_ns - sent_client_ns) - (replied_ns - received_ns)
+        if round_trip < -_most_drift_ns(replied_ns - received_ns):
+            return  # a clock was set meanwhile
+        offset = ((received_ns - sent_client_ns) + (replied_ns - arrived_client_ns)) // 2
+        # The clocks drift within the exchange too: the server's time in it is measured by the other clock.
+        heard = ClockOffset(offset, round_trip // 2 + _most_drift_ns(arrived_client_ns - sent_client_ns) + 2)
         if self._best is None or heard.uncertainty_ns <= self._best.uncertainty_ns:
             self._chosen, self._chosen_at_ns, self._best = heard, arrived_client_ns, heard
 
