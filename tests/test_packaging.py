@@ -76,7 +76,7 @@ def test_the_wheel_carries_its_licence_and_the_program(wheel: Path) -> None:
         entry_points = archive.read(names["entry_points.txt"]).decode()
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "LICENSE" in names
-    assert "poseloop = poseloop.cli:main" in entry_points
+    assert "poseloop = poseloop.__main__:main" in entry_points
 
 
 def test_the_source_archive_is_the_repository_without_what_was_made_in_it(archives: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,15 @@ def test_a_fault_inside_an_installed_part_is_not_taken_for_a_missing_part() -> N
     assert "pip install" not in done.stderr
 
 
+def test_a_name_in_an_error_does_not_reach_the_terminal_as_a_command() -> None:
+    command = [sys.executable, "-m", "poseloop", "stream", "\x1b]0;mine\x07\u202egpj.avi", "--model", "arena"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "no source of frames" in done.stderr
+    assert r"\x1b]0;mine\x07\u202egpj.avi" in done.stderr
+    assert all(letter.isprintable() or letter == "\n" for letter in done.stderr)
+
+
 def test_ctrl_c_while_the_commands_are_looked_for_is_no_fault() -> None:
     """The import of a command is where the first half second goes."""
     program = (
@@ -71,6 +81,14 @@ def test_ctrl_c_while_the_commands_are_looked_for_is_no_fault() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_ctrl_c_while_the_program_itself_is_imported_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "poseloop", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from poseloop.plain_pickle import foreign_globals, load_plain
+from poseloop.plain_pickle import load_plain
 
 PLAIN = st.recursive(
     st.text(max_size=5) | st.integers() | st.none() | st.floats(allow_nan=False),
@@ -48,57 +47,17 @@ HARMFUL = {
 def test_plain_values_are_read(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol)
     assert load_plain(data) == value
-    assert foreign_globals(data) == set()
-
-
-SNOUT = "snout"
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"names": [SNOUT] * 50},
-        {1: {"names": ["scorer", None], "type": "MultiIndex"}},
-        np.float64(3.5),
-        np.str_("snout"),
-        np.bool_(True),
-        np.arange(6.0).reshape(2, 3),
-        np.array(["a", "bc"]),
-        np.array([b"a", b"bc"]),
-        np.array(["snout", 3], dtype=object),
-        np.array([1, 2], ">i4"),
-    ],
-    ids=repr,
-)
-def test_values_of_numpy_are_plain(value: Any, protocol: int) -> None:
-    assert foreign_globals(pickle.dumps(value, protocol)) == set()
 
 
 @pytest.mark.parametrize("harmful", HARMFUL.values(), ids=HARMFUL)
 def test_nothing_that_harms_is_built(harmful: bytes) -> None:
-    with pytest.raises(ValueError, match=r"it would|holds more"):
+    with pytest.raises(ValueError, match=r"it would|holds more|invalid literal"):
         load_plain(b"\x80\x02" + harmful + b".")
-    assert foreign_globals(b"\x80\x02" + harmful + b".")
-
-
-@pytest.mark.parametrize("text", ["right ear", "(right ear)", "pandas", "q", "strict", "string", "", "left.", "p9999"])
-def test_text_is_no_pickle(text: str) -> None:
-    assert foreign_globals(text.encode()) == set()
-
-
-def test_what_comes_after_a_failure_of_our_own_is_refused() -> None:
-    """Numpy would take the state that its scalar is given here, and go on to the call."""
-    data = (
-        b"\x80\x02cnumpy._core.multiarray\nscalar\n(" + (DTYPE % b"f8") + b"U\x08AAAAAAAAtR(tb0cos\nsystem\n(U\x01:tR."
-    )
-    assert foreign_globals(data)
 
 
 @given(st.binary(max_size=40), st.sampled_from(sorted(HARMFUL.values())), st.integers(0, 200))
 def test_no_damage_lets_code_or_memory_through(noise: bytes, harmful: bytes, place: int) -> None:
     damaged = harmful[:place] + noise + harmful[place:] + b"."
-    foreign_globals(damaged)
     with contextlib.suppress(ValueError):
         load_plain(damaged)
 
@@ -111,15 +70,16 @@ def test_names_in_dictionaries_are_refused(empty: bytes) -> None:
     for data in (deep, deep.replace(b"2\x86" * 40, again)):
         with pytest.raises(ValueError, match="more than lists of names"):
             load_plain(data)
-        assert foreign_globals(data) == {"more time than anyone waits"}
 
 
 def test_little_memory_is_taken() -> None:
     code = (
-        "import resource, sys; from poseloop.plain_pickle import foreign_globals, load_plain\n"
+        "import contextlib, resource; from poseloop.plain_pickle import load_plain\n"
         "from tests.client.test_plain_pickle import HARMFUL\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "[foreign_globals(b'\\x80\\x02' + data + b'.') for data in HARMFUL.values()]\n"
+        "for data in HARMFUL.values():\n"
+        "    with contextlib.suppress(ValueError):\n"
+        "        load_plain(b'\\x80\\x02' + data + b'.')\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     pytest.importorskip("resource")

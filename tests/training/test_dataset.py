@@ -129,34 +129,18 @@ def write_h5(file: Path, labels: np.ndarray, table_format: str = "table") -> Pat
     return file
 
 
-def test_h5_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
-    import tables
-
-    file = tmp_path / "CollectedData_Ada.h5"
-    with tables.open_file(file, "w") as content:
-        content.create_group("/", "df_with_missing")._v_attrs["levels"] = Bomb(tmp_path / "ran")
-    with pytest.raises(InvalidInputError, match="could run code"):
-        load_dataset(file)
-    assert not (tmp_path / "ran").exists()
-
-
-# PyTables reads a string of variable length as bytes, where h5py gives text, and tries a pickle that is no ASCII again
-# as Latin-1 and then as bytes.
-AS_LATIN_1 = b"U\x01\xff0"
-AS_BYTES = AS_LATIN_1 + (b"cnumpy.core.numeric\n_frombuffer\n(U\x08aaaaaaaacnumpy\ndtype\n(U\x02f8tR(I1\ntU\x01CtR0")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy.core, which old files name
-@pytest.mark.parametrize("before", [b"", AS_LATIN_1, AS_BYTES], ids=["ascii", "latin1", "bytes"])
-@pytest.mark.parametrize("length", ["fixed", "variable"])
-def test_code_is_found_in_strings_of_every_kind(tmp_path: Path, before: bytes, length: str) -> None:
-
-    pickled = before + pickle.dumps(Bomb(tmp_path / "ran"), protocol=0)
+def test_code_in_an_h5_is_not_run(tmp_path: Path) -> None:
+    """pandas would run it, wherever it stands; where it is needed the file is refused."""
+    code = np.bytes_(pickle.dumps(Bomb(tmp_path / "ran"), protocol=0))
     file = write_h5(tmp_path / "CollectedData_Ada.h5", some_labels(2, 2))
     with h5py.File(file, "r+") as content:
-        kind = h5py.string_dtype("ascii", len(pickled) if length == "fixed" else None)
-        content["df_with_missing"].attrs.create("info", pickled, dtype=kind)
-    with pytest.raises(InvalidInputError, match="could run code"):
+        for name in ("/", "df_with_missing", "df_with_missing/table"):
+            content[name].attrs["TITLE"] = content[name].attrs["info"] = code
+        content["df_with_missing"].attrs["levels"] = code
+    assert read_table(file).bodyparts_of([]) == NAMES[:2]
+    with h5py.File(file, "r+") as content:
+        content["df_with_missing/table"].attrs["values_block_0_kind"] = code
+    with pytest.raises(InvalidInputError, match=r"CollectedData_Ada\.h5 holds the names of its columns .*would import"):
         load_dataset(file)
     assert not (tmp_path / "ran").exists()
 
@@ -175,14 +159,14 @@ def test_h5_that_points_into_another_file_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["info", "non_index_axes", "table_type", "pandas_type", "index_cols", "values_cols"])
+@pytest.mark.parametrize("name", ["df_with_missing:pandas_type", "df_with_missing/table:values_block_0_kind"])
 @pytest.mark.parametrize("value", [b"", b"(lp0\n.", b"\xff\xfe", 3.5])
 def test_h5_with_damaged_attributes(tmp_path: Path, name: str, value: bytes | float) -> None:
-
     file = write_h5(tmp_path / "CollectedData_Ada.h5", some_labels(2, 2))
     with h5py.File(file, "r+") as content:
-        content["df_with_missing"].attrs[name] = np.bytes_(value) if isinstance(value, bytes) else value
-    with pytest.raises(InvalidInputError, match=r"CollectedData_Ada\.h5"):
+        item, attribute = name.split(":")
+        content[item].attrs[attribute] = np.bytes_(value) if isinstance(value, bytes) else value
+    with pytest.raises(InvalidInputError, match=r"CollectedData_Ada\.h5 .*; restore it, or use the csv"):
         load_dataset(file)
 
 
@@ -410,6 +394,12 @@ def test_swap_pairs_can_be_given(tmp_path: Path) -> None:
         dataset.with_swap_pairs([("snout", "tail")])
     with pytest.raises(InvalidInputError, match="'snout' stands twice"):
         dataset.with_swap_pairs([("snout", "leftear"), ("rightear", "snout")])
+
+
+def test_a_keypoint_whose_name_a_terminal_would_obey_is_refused(tmp_path: Path) -> None:
+    project = write_deeplabcut(tmp_path / "project", some_labels(2, 2), ["snout", "ear\x1b[31m"])
+    with pytest.raises(InvalidInputError, match=r"'ear\\x1b\[31m' holds a control character"):
+        load_dataset(project)
 
 
 def test_images_are_not_held(tmp_path: Path) -> None:

@@ -243,12 +243,13 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
         ("net_type: x", "is no configuration of a DeepLabCut 3 network"),
         (text.replace("  - leftear\n", ""), "need 2"),
         (text.replace("- leftear\n", "- snout\n"), "a name stands twice"),
+        (text.replace("- leftear\n", '- "ear\\e[31m"\n'), r"'ear\\x1b\[31m' holds a control character"),
         (text.replace("locref_std: 7.2801", "locref_std: big"), "locref_std"),
         (text.replace("deepen_factor: 0.33", "deepen_factor: 900"), "deepen_factor"),
         (text.replace("- 512\n", "- 256\n"), "takes 256 channels and its backbone cspnext_s gives 512"),
     ):
         config.write_text(content)
-        if "twice" in sentence:
+        if "twice" in sentence or "control" in sentence:  # only a whole model has names
             with pytest.raises(InvalidInputError, match=sentence):
                 import_deeplabcut(folder, ImportRequest(tmp_path / "x.onnx"))
         else:

@@ -80,8 +80,8 @@ def _no_skeleton(file: h5py.File, _: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "what", "said"),
     [
-        (_promise, "frames", "its frames would take more than 1 GiB"),
-        (_promise, "points", "its points would take more than 1 GiB"),
+        (_promise, "frames", "a table in it would take more than 1 GiB"),
+        (_promise, "points", "a table in it would take more than 1 GiB"),
         (_retype, "frames", "can't be read as SLEAP labels"),
         (_lend, "frames", "points into another file"),
         (_describe, "[]", "can't be read as SLEAP labels"),

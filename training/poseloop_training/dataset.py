@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 from poseloop.images import Color, guess_format, to_model_color
+from poseloop.types import holds_control_characters
 
 from poseloop_training.image_source import read_image, read_size
 from poseloop_training.names import guess_swap_pairs
@@ -187,6 +188,11 @@ def _check_names(labels: Labels, path: str | Path) -> None:
             f"the keypoint {twice!r} stands twice" if twice else "a keypoint has no name" if names else "no keypoints"
         )
         raise InvalidInputError(f"{path}: {what}; give every keypoint a name of its own.")
+    for name in names:
+        if holds_control_characters(name):
+            raise InvalidInputError(
+                f"{path}: the keypoint {name!r} holds a control character, a line break perhaps; rename it."
+            )
 
 
 def _labelled_animals(labels: Labels) -> int:

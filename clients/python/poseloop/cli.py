@@ -65,6 +65,8 @@ def _write_what_the_encoding_has() -> None:
 
 
 def _say(what: str) -> None:
+    # A name that it quotes may hold what a terminal obeys.
+    what = "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in what)
     # Text, not markup: "poseloop[server]" and a keypoint "[ear]" are no styles.
     message = Text.assemble(("error:", "bold red"), " ", what)
     Console(stderr=True, highlight=False).print(message, soft_wrap=True)

@@ -6,6 +6,7 @@ images ``(height, width)`` or ``(height, width, 3)``, keypoints ``(instances, ke
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -233,6 +234,11 @@ class ConfidenceSpec(_Described):
     views: int = Field(description="varied views of each of these frames that were used beside it")
 
 
+def holds_control_characters(name: str) -> bool:
+    """Return whether a name holds what a terminal or a file would obey rather than show, such as a line break."""
+    return any(unicodedata.category(letter) == "Cc" for letter in name)
+
+
 class ModelSpec(_Described):
     """The description inside a model file: JSON in ``metadata_props["poseloop.model"]`` (docs/model-format.md)."""
 
@@ -259,6 +265,9 @@ class ModelSpec(_Described):
         known = set(self.keypoints)
         if len(known) != len(self.keypoints):
             raise ValueError("keypoints: a name stands twice")
+        for name in self.keypoints:
+            if holds_control_characters(name):
+                raise ValueError(f"keypoints: {name!r} holds a control character")
         for title, pairs in (("skeleton", self.skeleton), ("swap_pairs", self.swap_pairs)):
             unknown = sorted({name for pair in pairs for name in pair} - known)
             if unknown:

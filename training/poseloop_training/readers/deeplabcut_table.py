@@ -1,8 +1,7 @@
 """DeepLabCut's label tables: one row an image, columns (scorer, [individual,] bodypart, coordinate).
 
 The csv comes in two styles: the image as one path in the first column, or, newer, in three columns of folder, video and
-file. The h5 is a pandas frame, whose attributes are pickles: they are searched for anything but plain values before
-pandas sees the file, so that opening a stranger's labels never runs a stranger's code.
+file. The h5 is a pandas frame, which is read without pandas, so that a stranger's labels never run a stranger's code.
 """
 
 from __future__ import annotations
@@ -11,15 +10,18 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
-
-from poseloop_training.readers.safe_hdf import refuse_code
+from poseloop.hdf import open_given
 
 ONE_ANIMAL = ""
 HEADER_ROWS = ("scorer", "individuals", "bodyparts", "coords")
+MOST_BYTES: Final = 1 << 30
+"""Of one array of an h5: a million frames of 60 keypoints."""
+_CSV_INSTEAD: Final = "restore it, or use the csv of the same labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +134,22 @@ def _numbers(file: Path, number: int, line: list[str], first: int, width: int) -
 
 
 def _read_h5(file: Path) -> _Contents:
-    import pandas as pd
+    def require_room(size: int) -> None:
+        if size > MOST_BYTES:
+            raise InvalidInputError(
+                f"{file} is damaged: an array in it would take more than {MOST_BYTES >> 30} GiB; {_CSV_INSTEAD}."
+            )
 
-    refuse_code(file)
-    try:
-        frame = pd.read_hdf(file)
-    except Exception as error:  # pandas meets a damaged attribute in any of many ways
-        raise InvalidInputError(
-            f"{file} can't be read as a DeepLabCut table ({type(error).__name__}: {error}); convert it to csv in "
-            "DeepLabCut, or restore it."
-        ) from None
-    if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels not in (3, 4):
-        raise InvalidInputError(f"{file} is no DeepLabCut table: its columns are not (scorer, bodyparts, coords).")
-    header = [(str(c[1]) if len(c) == 4 else ONE_ANIMAL, str(c[-2]), str(c[-1])) for c in frame.columns]
-    names = ["/".join(map(str, row)) if isinstance(row, tuple) else str(row) for row in frame.index]
-    try:
-        values = frame.to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise InvalidInputError(f"{file} holds more than numbers ({error}); export the labels again.") from None
-    return _unique(file, header), names, values
+    with open_given(file, f"{_CSV_INSTEAD}.", require_room) as content:
+        frames = content.frames()
+        if len(frames) != 1:
+            raise content.refusal(f"holds {len(frames)} tables of pandas, and one is needed")
+        frame = content.frame(frames[0])
+        if {len(label) for label in frame.columns} not in ({3}, {4}):
+            raise content.refusal("is no DeepLabCut table: its columns are not (scorer, bodyparts, coords)")
+    header = [(label[1] if len(label) == 4 else ONE_ANIMAL, label[-2], label[-1]) for label in frame.columns]
+    names = ["/".join(map(str, row)) for row in zip(*(level.tolist() for level in frame.rows), strict=True)]
+    return _unique(file, header), names, frame.values.astype(np.float64)
 
 
 def _image_paths(file: Path, names: Iterable[str]) -> tuple[Path, ...]:

@@ -6,13 +6,13 @@ ours. Only labels made or corrected by a person are taken: SLEAP keeps its own p
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
+from poseloop.hdf import open_given
 
 from poseloop_training.image_source import EmbeddedFrame, ImageFile, ImageReference, VideoFrame
 from poseloop_training.problems import Problem, Severity
@@ -20,6 +20,7 @@ from poseloop_training.readers.base import LabelledImage, Labels, Pair
 
 MOST_BYTES: Final = 1 << 30
 """Of one table of a file: 60 million points."""
+_SAVE_AGAIN: Final = "save it again in SLEAP."
 # sleap-io takes a file at its word and fails as lists, numbers and JSON do.
 _DAMAGED: Final = (
     *(OSError, KeyError, ValueError, TypeError, IndexError, AttributeError),
@@ -40,25 +41,23 @@ def read_slp(file: Path) -> Labels:
         if isinstance(error, InvalidInputError):
             raise
         detail = (str(error).strip().splitlines() or ["damaged"])[0]
-        raise InvalidInputError(f"{file} can't be read as SLEAP labels ({detail}); save it again in SLEAP.") from None
+        raise InvalidInputError(f"{file} can't be read as SLEAP labels ({detail}); {_SAVE_AGAIN}") from None
 
 
 def _require_room(file: Path) -> None:
     """Refuse tables that only promise to be there, or lie in another file; images are read one by one."""
     import h5py
 
-    with h5py.File(file, "r") as content:
-        links = [content.get(name, getlink=True) for name in content]
-        tables = [content[name] for name, link in zip(content, links, strict=True) if isinstance(link, h5py.HardLink)]
-        arrays = [table for table in tables if isinstance(table, h5py.Dataset)]
-        if len(tables) < len(links) or any(array.external or array.is_virtual for array in arrays):
-            raise InvalidInputError(f"{file} points into another file, so it is not read; save it again in SLEAP.")
-        for array in arrays:
-            if math.prod(array.shape or ()) * array.dtype.itemsize > MOST_BYTES:
-                raise InvalidInputError(
-                    f"{file} is damaged: its {array.name[1:]} would take more than {MOST_BYTES >> 30} GiB; save it "
-                    "again in SLEAP."
-                )
+    def require(size: int) -> None:
+        if size > MOST_BYTES:
+            raise InvalidInputError(
+                f"{file} is damaged: a table in it would take more than {MOST_BYTES >> 30} GiB; {_SAVE_AGAIN}"
+            )
+
+    with open_given(file, _SAVE_AGAIN, require) as given:
+        for table in given.content.values():
+            if isinstance(table, h5py.Dataset):
+                given.require_array(table)
 
 
 def _read(file: Path) -> Labels:
