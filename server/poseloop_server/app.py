@@ -280,7 +280,7 @@ class Server:
             self._sink.publish(STATUS_TOPIC.encode(), message.SerializeToString())
             if self.experiment is not None:
                 for stream in self.table.open_streams():
-                    self.experiment.account(stream.identity.name, stream.counters())
+                    self.experiment.account(stream.identity.name, stream.counters(), stream.clock_uncertainty_ns)
             await asyncio.sleep(_STATUS_INTERVAL_S)
 
 

@@ -65,6 +65,7 @@ class Stream:
     dropped_rate: int = 0
     dropped_mailbox: int = 0
     limit: RateLimit | None = field(init=False)
+    clock_uncertainty_ns: int = 0  # the most that a frame's time of capture was wrong by
     format: PixelFormat | None = None
     width: int = 0
     height: int = 0
@@ -111,6 +112,7 @@ class Stream:
         self.received += 1 + gave_way
         self.dropped_mailbox += gave_way
         self.format, self.width, self.height = frame.format, frame.width, frame.height
+        self.clock_uncertainty_ns = max(self.clock_uncertainty_ns, frame.clock_uncertainty_ns)
         if self.limit is not None and not self.limit.admits(frame.captured_client_ns):
             self.dropped_rate += 1
             return False

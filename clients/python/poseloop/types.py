@@ -305,9 +305,10 @@ class ModelSpec(_Described):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the description"
+            why = first["msg"].removeprefix("Value error, ")
             raise InvalidInputError(
-                f"{where}: the model description is not valid at {place}: {first['msg']}; export the model again "
-                "with this version of poseloop."
+                f"{where}: the model description is not valid at {place}: {why}; export the model again with this "
+                "version of poseloop."
             ) from None
 
 

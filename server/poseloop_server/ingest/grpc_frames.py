@@ -357,7 +357,9 @@ class GrpcFrames:
             await stream.drained()
             session.scheduler.remove(stream)
             if self._experiment is not None:
-                self._experiment.close_stream(stream.identity.name, reason, stream.counters())
+                self._experiment.close_stream(
+                    stream.identity.name, reason, stream.counters(), stream.clock_uncertainty_ns
+                )
             self._table.remove(stream)
             session.outbox.put(replies.closed(stream))
             if session.shared is not None:

@@ -145,19 +145,19 @@ class LiveExperiment:
             self._writer.stream_opened(stream, model.name, model.sha256, keypoints, continues)
         return loop
 
-    def close_stream(self, stream: str, reason: str, counters: Counters) -> None:
+    def close_stream(self, stream: str, reason: str, counters: Counters, clock_uncertainty_ns: int = 0) -> None:
         """End what the triggers of a stream are about; its model's thread is done with it."""
         loop = self._loops.get(stream)
         if loop is None:
             return
         loop.end(reason or "the stream was closed")
         if self._writer is not None:
-            self._writer.stream_closed(stream, reason, counters)
+            self._writer.stream_closed(stream, reason, counters, clock_uncertainty_ns)
 
-    def account(self, stream: str, counters: Counters) -> None:
+    def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int) -> None:
         """Put a stream's account into the record; once a second is enough."""
         if self._writer is not None and stream in self._loops:
-            self._writer.account(stream, counters)
+            self._writer.account(stream, counters, clock_uncertainty_ns)
 
     def arm(self, stream: str, trigger: str, armed: bool) -> int:
         """Arm or disarm triggers from each stream's next pose on.

@@ -109,7 +109,8 @@ class HttpOutput(Output):
         body = _document(command)
         if self._connection is None or _was_closed(self._connection):
             self.open()  # a server may close a connection that rests
-            if now_ns() - command.decided_ns > self._config.deadline_ms * 1e6:
+            late = now_ns() - command.decided_ns > self._config.deadline_ms * 1e6
+            if late and not self.switches_off(command.action):
                 return Outcome(command, Status.DROPPED_LATE, message=f"connecting to {self._config.url} took too long")
         connection = self._connection
         assert connection is not None

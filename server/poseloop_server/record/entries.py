@@ -91,6 +91,7 @@ class StreamClosed(_Entry):
     stream: str
     reason: str
     counters: dict[str, int] = {}
+    clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses was wrong by no more")
 
 
 class PoseEntry(_Entry):
@@ -198,7 +199,7 @@ class Account(_Entry):
     time_ns: Nanoseconds
     stream: str
     counters: dict[str, int]
-    clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses is wrong by no more")
+    clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses so far is wrong by no more")
 
 
 class Problem(_Entry):

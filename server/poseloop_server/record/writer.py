@@ -97,9 +97,12 @@ class LogWriter:
         """Say that another version of the model makes the stream's poses from here on."""
         self._say("model_swapped", stream, model=model, model_sha256=model_sha256)
 
-    def stream_closed(self, stream: str, reason: str = "", counters: Counters | None = None) -> None:
+    def stream_closed(
+        self, stream: str, reason: str = "", counters: Counters | None = None, clock_uncertainty_ns: int = 0
+    ) -> None:
         """Say that a stream was closed, with the sums of its account."""
-        self._say("stream_closed", stream, reason=reason, counters=asdict(counters) if counters else {})
+        sums = asdict(counters) if counters else {}
+        self._say("stream_closed", stream, reason=reason, counters=sums, clock_uncertainty_ns=clock_uncertainty_ns)
 
     def pose(self, pose: PoseRecord, decisions: tuple[Decision, ...] = ()) -> None:
         """Log a pose and what was decided at it, once it is published; some microseconds on the model's thread."""
@@ -125,7 +128,7 @@ class LogWriter:
         self._backlog.put(Item("outcome", "", outcome))
         self._thread.wake()
 
-    def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int = 0) -> None:
+    def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int) -> None:
         """Log a stream's account; once a second is enough."""
         self._put(
             Item(

@@ -11,9 +11,12 @@ import pytest
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server import app
 from poseloop_server.loop.pose import LoopPose
+from poseloop_server.record.entries import StreamClosed
 from poseloop_server.record.reader import Log
 from poseloop_server.record.rebuilt import loop_maker
 from poseloop_server.record.replay import replay
+from poseloop_server.record.report.collect import collect
+from poseloop_server.record.report.page import page_of
 
 from tests.server.conftest import Serve
 from tests.server.wire_client import TrackCall, connected, frame, spot_image
@@ -99,6 +102,27 @@ def test_a_stage_that_hangs_keeps_no_output_from_its_rest(
     path = asyncio.run(asyncio.wait_for(run(), WITHIN_S))
     assert at_rest[0]
     assert outcomes(path) == ["outcome", "outcome", "rise", "fall"]
+
+
+def test_the_record_says_by_how_much_the_times_of_another_computer_may_be_wrong(
+    serve: Serve, spot_model: Path, experiment: Path
+) -> None:
+    async def run() -> Path:
+        async with serve(spot_model, loop=experiment) as server:
+            assert server.experiment is not None
+            async with connected(server.announcement.address) as channel:
+                call = TrackCall(channel)
+                await call.open("cam0", return_poses=True)
+                for sequence, uncertainty_ns in ((1, 70_000), (2, 9_000_000), (3, 80_000)):
+                    await call.send(frame(sequence, spot_image(10, 10), clock_uncertainty_ns=uncertainty_ns))
+                await call.finish()
+            assert server.experiment.record is not None
+            return server.experiment.record
+
+    path = asyncio.run(asyncio.wait_for(run(), WITHIN_S))
+    (closed,) = (entry for entry in Log(path).entries() if isinstance(entry, StreamClosed))
+    assert closed.clock_uncertainty_ns == 9_000_000
+    assert "Captures of another computer are off by no more than 9.00 ms" in page_of(collect(Log(path)), path.name)
 
 
 def test_a_defect_of_the_loop_costs_no_pose_and_no_other_stream(

@@ -256,3 +256,11 @@ def test_a_command_is_not_sent_late_where_connecting_anew_took_too_long(site: Si
     output.close()
     assert outcome.status is Status.DROPPED_LATE
     assert not site.posted
+
+
+def test_what_switches_off_is_sent_however_long_connecting_anew_took(site: Site) -> None:
+    output = HttpOutput("web", HttpConfig(url=f"http://127.0.0.1:{site.port}/", deadline_ms=50), SERVICES)
+    outcome = output.execute(command(HttpAction(switches_off=True), decided_ns=now_ns() - 60_000_000))
+    output.close()
+    assert outcome.status is Status.ACKNOWLEDGED
+    assert len(site.posted) == 1

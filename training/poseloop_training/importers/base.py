@@ -117,8 +117,8 @@ def describe(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInputError(f"{source}: its keypoints can't be a model's ({first['msg']}).") from None
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InvalidInputError(f"{source}: its keypoints can't be a model's ({why}).") from None
 
 
 def write_model(network: Exportable, spec: ModelSpec, request: ImportRequest) -> Parity:

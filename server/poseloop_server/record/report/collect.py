@@ -111,9 +111,8 @@ class _Collector:
     def _account(self, entry: Account | StreamClosed) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
         stream.counters = entry.counters or stream.counters
-        if isinstance(entry, Account):
-            stream.clock_uncertainty_ns = max(stream.clock_uncertainty_ns, entry.clock_uncertainty_ns)
-        else:
+        stream.clock_uncertainty_ns = max(stream.clock_uncertainty_ns, entry.clock_uncertainty_ns)
+        if isinstance(entry, StreamClosed):
             self._remark(entry.time_ns, f"stream {entry.stream} was closed{_because(entry.reason)}")
 
     def _decision(self, entry: DecisionEntry) -> None:
