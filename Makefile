@@ -15,7 +15,7 @@ help:
 	@echo 'make demo         server, synthetic camera and live table, as separate processes; needs Python 3.11 or newer'
 	@echo 'make test         lint, types and unit: every check there is'
 	@echo 'make bench        latency of the gRPC path beside the bare inference'
-	@echo 'make accept       the accuracy, following and latency that a release has to reach (about an hour)'
+	@echo 'make accept       the accuracy, following and latency that a release has to reach (about four hours)'
 	@echo 'make arena-model  train the bundled model anew on the synthetic arena'
 	@echo 'make proto        generate the Python stubs of proto/'
 	@echo 'make clean        remove .venv, caches and demo output'
