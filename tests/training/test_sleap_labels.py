@@ -67,6 +67,21 @@ def _lend(file: h5py.File, table: str) -> None:
     file[table] = h5py.ExternalLink("other.slp", table)
 
 
+def _lend_deep(file: h5py.File, name: str) -> None:
+    file.create_dataset(name, shape=(4,), dtype="f8", external=[("other.raw", 0, 32)])
+
+
+def _repeat(file: h5py.File, name: str) -> None:
+    """Make an array of one long string, led to from many places."""
+    kind = h5py.string_dtype()
+    strings = file.create_dataset(name, shape=(20_000,), dtype=kind, chunks=(1000,))
+    strings[0] = "x" * 100_000
+    file.flush()
+    place = strings.id.read_direct_chunk((0,))[1][:16]
+    for chunk in range(20):
+        strings.id.write_direct_chunk((chunk * 1000,), place * 1000)
+
+
 def _describe(file: h5py.File, text: str) -> None:
     file["metadata"].attrs["json"] = text
 
@@ -80,10 +95,12 @@ def _no_skeleton(file: h5py.File, _: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "what", "said"),
     [
-        (_promise, "frames", "a table in it would take more than 1 GiB"),
-        (_promise, "points", "a table in it would take more than 1 GiB"),
+        (_promise, "frames", "its tables would take more than 1 GiB"),
+        (_promise, "points", "its tables would take more than 1 GiB"),
         (_retype, "frames", "can't be read as SLEAP labels"),
         (_lend, "frames", "points into another file"),
+        (_lend_deep, "centroids/x", "points into another file"),
+        (_repeat, "notes", "its tables would take more than 1 GiB"),
         (_describe, "[]", "can't be read as SLEAP labels"),
         (_describe, "[" * 60_000, "can't be read as SLEAP labels"),
         (_no_skeleton, "", "can't be read as SLEAP labels"),

@@ -61,23 +61,22 @@ class OffsetEstimator:
     def __init__(self) -> None:
         self._chosen: ClockOffset | None = None
         self._chosen_at_ns = 0
-        self._best: ClockOffset | None = None
 
     def add(self, sent_client_ns: int, received_ns: int, replied_ns: int, arrived_client_ns: int) -> None:
         """Add one exchange: sent and arrived on the client's clock, received and replied on the server's."""
-        if self._chosen is not None:
-            drift_ns = _most_drift_ns(arrived_client_ns - self._chosen_at_ns)
-            self._best = ClockOffset(self._chosen.offset_ns, self._chosen.uncertainty_ns + drift_ns)
         round_trip = (arrived_client_ns - sent_client_ns) - (replied_ns - received_ns)
         if round_trip < -_most_drift_ns(replied_ns - received_ns):
             return  # a clock was set meanwhile
         offset = ((received_ns - sent_client_ns) + (replied_ns - arrived_client_ns)) // 2
         # The clocks drift within the exchange too: the server's time in it is measured by the other clock.
         heard = ClockOffset(offset, round_trip // 2 + _most_drift_ns(arrived_client_ns - sent_client_ns) + 2)
-        if self._best is None or heard.uncertainty_ns <= self._best.uncertainty_ns:
-            self._chosen, self._chosen_at_ns, self._best = heard, arrived_client_ns, heard
+        best = self.best_at(arrived_client_ns)
+        if best is None or heard.uncertainty_ns <= best.uncertainty_ns:
+            self._chosen, self._chosen_at_ns = heard, arrived_client_ns
 
-    @property
-    def best(self) -> ClockOffset | None:
-        """The best estimate as of the last exchange, or None before the first."""
-        return self._best
+    def best_at(self, client_ns: int) -> ClockOffset | None:
+        """Return the best estimate for a moment on the client's clock, or None before the first exchange."""
+        if self._chosen is None:
+            return None
+        drift_ns = _most_drift_ns(client_ns - self._chosen_at_ns)
+        return ClockOffset(self._chosen.offset_ns, self._chosen.uncertainty_ns + drift_ns)

@@ -87,7 +87,7 @@ class Flow:
     def clock(self) -> ClockOffset:
         """The server's clock against ours, as frames carry it now."""
         with self._changed:
-            return self._clock_now()
+            return self._clock_at(now_ns())
 
     @property
     def connected(self) -> bool:
@@ -289,8 +289,8 @@ class Flow:
             self._connection.finish()
             self._last_answer_ns = now_ns()  # as for a frame: from here on the server has to answer
 
-    def _clock_now(self) -> ClockOffset:
-        return SHARED_CLOCK if self._clock is None else self._clock.best or _UNKNOWN_CLOCK
+    def _clock_at(self, client_ns: int) -> ClockOffset:
+        return SHARED_CLOCK if self._clock is None else self._clock.best_at(client_ns) or _UNKNOWN_CLOCK
 
     def _may_leave(self) -> bool:
         """Whether a frame that is offered now would leave at once."""
@@ -338,7 +338,7 @@ class Flow:
             self._encoder.passed(passage, arrived_ns)
 
     def _header(self, outgoing: Outgoing[FrameData], frame: Leaving, sent_ns: int) -> pb.Frame:
-        client, clock = outgoing.counters, self._clock_now()
+        client, clock = outgoing.counters, self._clock_at(sent_ns)
         return pb.Frame(
             sequence=outgoing.sequence,
             captured_client_ns=frame.captured_ns,

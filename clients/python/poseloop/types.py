@@ -234,9 +234,13 @@ class ConfidenceSpec(_Described):
     views: int = Field(description="varied views of each of these frames that were used beside it")
 
 
+# Of the others that show nothing some belong to scripts, such as the joiners of Persian and Hindi.
+_DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
 def holds_control_characters(name: str) -> bool:
-    """Return whether a name holds what a terminal or a file would obey rather than show, such as a line break."""
-    return any(unicodedata.category(letter) == "Cc" for letter in name)
+    """Return whether a name holds what a terminal or a file would obey or refuse rather than show, as a line break."""
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _DIRECTIONS for letter in name)
 
 
 class ModelSpec(_Described):

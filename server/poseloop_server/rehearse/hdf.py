@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.hdf import GivenFile, open_given, text_of
+from poseloop.pandas_hdf import read_frame
 
 from poseloop_server.tables import HDF_KEY
 
@@ -56,7 +57,7 @@ class Columns:
 
 
 def read_hdf(path: Path, require_room: Callable[[int], None]) -> Analysis | Columns:
-    """Read a file; ``require_room`` is told how many bytes its arrays would take, and refuses too many.
+    """Read a file; ``require_room`` is told how many bytes its arrays have taken so far, and refuses too many.
 
     Raises:
         InvalidInputError: it is damaged, or holds no poses.
@@ -73,7 +74,7 @@ def _analysis(file: GivenFile) -> Analysis:
     """Return poses from SLEAP's order, the axes back to front."""
     tracks, scores, nodes = (file.content[name] for name in ("tracks", "point_scores", "node_names"))
     for array in (tracks, scores, nodes):
-        file.require_array(array)
+        file.take_array(array)
     shape = tuple(tracks.shape)
     if (
         len(shape) != 4
@@ -105,16 +106,17 @@ def _video(file: GivenFile) -> Path | None:
     if "video_path" not in file.content:
         return None
     video = file.content["video_path"]
-    file.require_array(video)
+    file.take_array(video)
     text = text_of(video[()]) if video.ndim == 0 else None
     return Path(text) if text else None
 
 
 def _columns(file: GivenFile, group: Any) -> Columns:
-    frame = file.frame(group)
+    frame = read_frame(file, group)
     depths = {len(label) for label in frame.columns}
     if depths not in ({3}, {4}) or len(frame.rows) != 1:
         raise file.refusal("is no table of DeepLabCut: its columns are not (scorer, bodyparts, coords)")
     levels = LEVELS if depths == {4} else [level for level in LEVELS if level != "individuals"]
     header = {level: list(names) for level, *names in zip(levels, *frame.columns, strict=True)}
-    return Columns(header, frame.rows[0], np.asarray(frame.values, np.float32))
+    with np.errstate(over="ignore"):  # what a float32 can't hold is no place in a frame
+        return Columns(header, frame.rows[0], np.asarray(frame.values, np.float32))

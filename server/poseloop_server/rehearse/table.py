@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
-from poseloop.types import Frame
+from poseloop.types import Frame, holds_control_characters
 
 from poseloop_server.rehearse.hdf import LEVELS, Analysis, read_hdf
 from poseloop_server.rehearse.recording import RecordedPose, Timing
@@ -149,6 +149,9 @@ def _columns(path: Path, header: Mapping[str, list[str]]) -> tuple[tuple[str, ..
             f"{path}: every keypoint needs the columns {', '.join(COORDS)}, in this order, and every animal the same "
             "keypoints; a table of labels has no likelihood and can't be rehearsed"
         )
+    for name in keypoints:
+        if holds_control_characters(name):
+            raise InvalidInputError(f"{path}: the keypoint {name!r} holds a control character; rename it")
     return keypoints, len(animals)
 
 

@@ -231,7 +231,8 @@ ROW = np.dtype([("index", "<i8"), ("values_block_0", "<f8", (3,))])
         (np.int64(2**62), (2,), "it is no pickle"),
         (np.uint64(2**64 - 1), (2,), "it is no pickle"),
         (5, (2,), "has 0 names for the columns"),
-        ([([], "snout", "x")], (2,), "whose names are no text"),
+        ([([], "snout", "x")] * 3, (2,), "whose names are no text"),
+        ([("net", "no\ud800se", coord) for coord in ("x", "y", "likelihood")], (2,), "holds a control character"),
         ({("net", "snout", "x"): 1}, (2,), "more than lists of names"),
     ],
 )
@@ -240,6 +241,7 @@ def test_a_crafted_table_is_one_sentence(tmp_path: Path, columns: Any, shape: tu
     with h5py.File(path, "w") as file:
         table = file.create_dataset("df_with_missing/table", shape, ROW, chunks=True)
         table.parent.attrs["pandas_type"] = np.bytes_(b"frame_table")
+        table.attrs["index_kind"] = np.bytes_(b"integer")
         kind = columns if isinstance(columns, np.integer) else np.bytes_(pickle.dumps(columns, 0))
         table.attrs["values_block_0_kind"] = kind
     with pytest.raises(InvalidInputError, match=said):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,12 +131,13 @@ def read_rows(file: Path, *, likelihood: bool = False) -> LabelRows:
     header, names, values = read_cells(file)
     coords = MACHINE_LABELS if likelihood else LABELS
     points = tuple(dict.fromkeys((animal, part) for animal, part, _ in header))
+    places = {point: place for place, point in enumerate(points)}
     cells = np.full((len(names), len(points), len(coords)), np.nan)
     for column, (animal, part, coord) in enumerate(header):
         if coord in coords:
-            cells[:, points.index((animal, part)), coords.index(coord)] = values[:, column]
+            cells[:, places[animal, part], coords.index(coord)] = values[:, column]
     images = tuple(name.replace("\\", "/").rsplit("/", 1)[-1] for name in names)
-    twice = next((image for image in images if images.count(image) > 1), None)
+    twice = next((image for image, times in Counter(images).items() if times > 1), None)
     if twice is not None:
         raise InvalidInputError(f"{file}: {twice} stands twice: delete one of its rows, in the csv and in the h5.")
     return LabelRows(file.parent.name, images, points, cells)

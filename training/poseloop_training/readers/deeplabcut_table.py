@@ -7,6 +7,7 @@ file. The h5 is a pandas frame, which is read without pandas, so that a stranger
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
 from poseloop.hdf import open_given
+from poseloop.pandas_hdf import pandas_groups, read_frame
 
 ONE_ANIMAL = ""
 HEADER_ROWS = ("scorer", "individuals", "bodyparts", "coords")
 MOST_BYTES: Final = 1 << 30
-"""Of one array of an h5: a million frames of 60 keypoints."""
+"""Of all arrays of an h5: a million frames of 60 keypoints."""
 _CSV_INSTEAD: Final = "restore it, or use the csv of the same labels"
 
 
@@ -115,7 +117,7 @@ def _header(file: Path, heads: dict[str, list[str]], first: int) -> list[tuple[s
 
 
 def _unique(file: Path, header: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    twice = next((column for column in header if header.count(column) > 1), None)
+    twice = next((column for column, times in Counter(header).items() if times > 1), None)
     if twice is not None:
         raise InvalidInputError(f"{file}: the column {' '.join(twice).strip()} stands twice; delete one of them.")
     return header
@@ -137,14 +139,14 @@ def _read_h5(file: Path) -> _Contents:
     def require_room(size: int) -> None:
         if size > MOST_BYTES:
             raise InvalidInputError(
-                f"{file} is damaged: an array in it would take more than {MOST_BYTES >> 30} GiB; {_CSV_INSTEAD}."
+                f"{file} is damaged: what it holds would take more than {MOST_BYTES >> 30} GiB; {_CSV_INSTEAD}."
             )
 
     with open_given(file, f"{_CSV_INSTEAD}.", require_room) as content:
-        frames = content.frames()
-        if len(frames) != 1:
-            raise content.refusal(f"holds {len(frames)} tables of pandas, and one is needed")
-        frame = content.frame(frames[0])
+        groups = pandas_groups(content)
+        if len(groups) != 1:
+            raise content.refusal(f"holds {len(groups)} tables of pandas, and one is needed")
+        frame = read_frame(content, groups[0])
         if {len(label) for label in frame.columns} not in ({3}, {4}):
             raise content.refusal("is no DeepLabCut table: its columns are not (scorer, bodyparts, coords)")
     header = [(label[1] if len(label) == 4 else ONE_ANIMAL, label[-2], label[-1]) for label in frame.columns]

@@ -6,12 +6,13 @@ ours. Only labels made or corrected by a person are taken: SLEAP keeps its own p
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from poseloop.errors import InvalidInputError
+from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.hdf import open_given
 
 from poseloop_training.image_source import EmbeddedFrame, ImageFile, ImageReference, VideoFrame
@@ -19,13 +20,9 @@ from poseloop_training.problems import Problem, Severity
 from poseloop_training.readers.base import LabelledImage, Labels, Pair
 
 MOST_BYTES: Final = 1 << 30
-"""Of one table of a file: 60 million points."""
+"""Of the tables of a file: 60 million points."""
+_IMAGES: Final = re.compile(r"/video\d+/video")
 _SAVE_AGAIN: Final = "save it again in SLEAP."
-# sleap-io takes a file at its word and fails as lists, numbers and JSON do.
-_DAMAGED: Final = (
-    *(OSError, KeyError, ValueError, TypeError, IndexError, AttributeError),
-    *(OverflowError, RecursionError, MemoryError),
-)
 
 
 def read_slp(file: Path) -> Labels:
@@ -37,9 +34,9 @@ def read_slp(file: Path) -> Labels:
     try:
         _require_room(file)
         return _read(file)
-    except _DAMAGED as error:
-        if isinstance(error, InvalidInputError):
-            raise
+    except PoseloopError:
+        raise
+    except Exception as error:  # sleap-io takes a file at its word and meets damage in any of many ways
         detail = (str(error).strip().splitlines() or ["damaged"])[0]
         raise InvalidInputError(f"{file} can't be read as SLEAP labels ({detail}); {_SAVE_AGAIN}") from None
 
@@ -51,13 +48,17 @@ def _require_room(file: Path) -> None:
     def require(size: int) -> None:
         if size > MOST_BYTES:
             raise InvalidInputError(
-                f"{file} is damaged: a table in it would take more than {MOST_BYTES >> 30} GiB; {_SAVE_AGAIN}"
+                f"{file} is damaged: its tables would take more than {MOST_BYTES >> 30} GiB; {_SAVE_AGAIN}"
             )
 
     with open_given(file, _SAVE_AGAIN, require) as given:
-        for table in given.content.values():
-            if isinstance(table, h5py.Dataset):
-                given.require_array(table)
+        for table in given.objects:
+            if not isinstance(table, h5py.Dataset) or _IMAGES.fullmatch(table.name):
+                continue
+            given.take_array(table)
+            if table.dtype.hasobject:  # strings of variable length, which may all be the same long one
+                for place in np.ndindex(table.shape):
+                    given.take(len(table[place]))
 
 
 def _read(file: Path) -> Labels:
