@@ -27,7 +27,8 @@ COLUMNS: Final = (
     *("time_s", "utc", "kind", "stream", "trigger", "edge", "fired", "reason", "sequence", "output", "number"),
     *("status", "captured_ns", "decided_ns", "sent_ns", "acknowledged_ns", "values", "actions"),
 )
-"""Of `event_rows`: ``time_s`` is seconds since the start; what does not apply is empty."""
+"""Of `event_rows`: ``time_s`` is seconds since the start; ``actions`` is a list, since one output may be given several;
+what does not apply is empty."""
 
 
 def write_events(log: Log, file: TextIO) -> int:
@@ -55,7 +56,7 @@ def _row(entry: Entry) -> tuple[int, dict[str, Any]] | None:
         case DecisionEntry():
             fields = entry.model_dump(mode="json", exclude={"kind", "commands", "values"}, exclude_none=True)
             fields["values"] = json.dumps(entry.values, ensure_ascii=False)
-            fields["actions"] = json.dumps({each.output: each.action for each in entry.commands}, ensure_ascii=False)
+            fields["actions"] = json.dumps([{each.output: each.action} for each in entry.commands], ensure_ascii=False)
             return entry.decided_ns, fields
         case OutcomeEntry():
             fields = entry.model_dump(mode="json", exclude={"kind", "message"}, exclude_none=True)
