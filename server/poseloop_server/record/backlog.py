@@ -16,11 +16,17 @@ class Item(NamedTuple):
         kind: of the entry, as in its line.
         stream: that a replay lacks something of where this is lost; "": nothing.
         content: what its line is made of.
+        decisions: how many lines of decisions follow its own, of which it is the cause.
     """
 
     kind: str
     stream: str
     content: Any
+    decisions: int = 0
+
+    def lines(self) -> dict[str, int]:
+        """Return how many lines of each kind it is."""
+        return {self.kind: 1, "decision": self.decisions} if self.decisions else {self.kind: 1}
 
 
 class Backlog:
@@ -31,6 +37,9 @@ class Backlog:
 
     Args:
         limit: of items.
+
+    Attributes:
+        lost: how many lines are missing, those of decisions included.
     """
 
     def __init__(self, limit: int) -> None:
@@ -84,8 +93,9 @@ class Backlog:
         self._to_ns = now_ns()
         if not self._losing:
             self._losing, self._from_ns = True, self._to_ns
-        self._counts[item.kind] += 1
-        self.lost += 1
+        for kind, lines in item.lines().items():
+            self._counts[kind] += lines
+            self.lost += lines
         if item.stream:
             self._streams[item.stream] = None
 

@@ -113,12 +113,12 @@ class LogThread:
 
     def _encoded(self, item: Item) -> bytes:
         try:
-            counts, lines = _lines_of(item)
+            lines = _lines_of(item)
         except Exception as error:  # an action or a value of someone's own that can't be shown must not end the log
             self._backlog.count_lost(item)
             self._on_problem(f"a {item.kind} can't be written to the log: {error!r}")
             return b""
-        self._written.update(counts)
+        self._written.update(item.lines())
         return lines
 
     def _fail(self, error: OSError) -> None:
@@ -176,22 +176,20 @@ class LogThread:
             self._fail(error)
 
 
-def _lines_of(item: Item) -> tuple[dict[str, int], bytes]:
-    """Return how many lines of each kind an item is, and the lines."""
+def _lines_of(item: Item) -> bytes:
+    """Return an item's lines: its own, and those of what was decided at it."""
     match item.kind:
         case "pose":
             pose, decisions = item.content
-            counts = {"pose": 1, "decision": len(decisions)}
             lines = pose_line(pose, len(decisions))
             if decisions:
                 lines += decision_lines(pose.stream, pose.sequence, pose.decided_ns, decisions)
-            return counts, lines
+            return lines
         case "armed" | "ended":
             fields, decisions = item.content
             if decisions:
                 fields = {**fields, "decisions": len(decisions)}
-            lines = line_of(item.kind, **fields) + decision_lines(fields["stream"], None, fields["time_ns"], decisions)
-            return {item.kind: 1, "decision": len(decisions)}, lines
+            return line_of(item.kind, **fields) + decision_lines(fields["stream"], None, fields["time_ns"], decisions)
         case "outcome":
-            return {"outcome": 1}, outcome_line(item.content)
-    return {item.kind: 1}, line_of(item.kind, **item.content)
+            return outcome_line(item.content)
+    return line_of(item.kind, **item.content)

@@ -106,7 +106,7 @@ class LogWriter:
 
     def pose(self, pose: PoseRecord, decisions: tuple[Decision, ...] = ()) -> None:
         """Log a pose and what was decided at it, once it is published; some microseconds on the model's thread."""
-        self._backlog.put(Item("pose", pose.stream, (pose, decisions)))
+        self._backlog.put(Item("pose", pose.stream, (pose, decisions), len(decisions)))
         if decisions:
             self._thread.wake()
 
@@ -153,7 +153,8 @@ class LogWriter:
         self._put(Item(kind, stream, _timed(stream=stream, **fields)))
 
     def _cause(self, kind: str, stream: str, decisions: tuple[Decision, ...], time_ns: int, **fields: Any) -> None:
-        self._put(Item(kind, stream, ({"time_ns": time_ns, "stream": stream, **fields}, decisions)))
+        content = ({"time_ns": time_ns, "stream": stream, **fields}, decisions)
+        self._put(Item(kind, stream, content, len(decisions)))
 
     def _put(self, item: Item) -> None:
         self._backlog.put(item)

@@ -65,3 +65,19 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     gaps = [item.content["entries"]["pose"] for item in taken if item.kind == "lost"]
     assert sum(gaps) == backlog.lost
     assert sum(item.kind == "pose" for item in taken) + backlog.lost == 9000
+
+
+def test_the_decisions_that_are_lost_with_their_cause_are_counted_with_it() -> None:
+    backlog = Backlog(1)
+    for item in (
+        Item("account", "", None),
+        Item("pose", "a", None, 3),
+        Item("pose", "a", None),
+        Item("ended", "a", None, 1),
+    ):
+        backlog.put(item)
+    backlog.count_lost(Item("armed", "a", None))
+    backlog.say_what_is_missing()
+    gap = backlog.take(9)[-1].content
+    assert gap["entries"] == {"pose": 2, "decision": 4, "ended": 1, "armed": 1}
+    assert backlog.lost == 8

@@ -166,12 +166,13 @@ def test_a_disk_that_stays_full_is_given_up_on_and_leaves_whole_lines(tmp_path: 
 def test_what_cannot_be_shown_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     told: list[str] = []
     writer = begin(tmp_path, on_problem=told.append)
-    writer.pose(pose(1)._replace(keypoints=None))  # type: ignore[arg-type]
+    writer.pose(pose(1)._replace(keypoints=None), (decision(1, 1), decision(2, 1)))  # type: ignore[arg-type]
     writer.pose(pose(2))
     writer.close()
     entries = list(Log(writer.path).entries())
     assert [entry.sequence for entry in entries if isinstance(entry, PoseEntry)] == [2]
-    assert [entry.entries for entry in entries if isinstance(entry, Lost)] == [{"pose": 1}]
+    assert [entry.entries for entry in entries if isinstance(entry, Lost)] == [{"pose": 1, "decision": 2}]
+    assert writer.lost == 3
     assert "a pose can't be written" in told[0]
 
 
