@@ -66,8 +66,7 @@ class _Collector:
                 case StreamOpened() as entry:
                     self._opened(entry)
                 case Lost() as entry:
-                    found.lost += sum(entry.entries.values())
-                    self._remark(entry.from_ns, f"{sum(entry.entries.values())} entries of the log were lost")
+                    self._lost(entry)
                 case Problem() as entry:
                     found.problems += 1
                     self._remark(entry.time_ns, f"{entry.where}: {entry.message}")
@@ -78,16 +77,9 @@ class _Collector:
 
     def _pose(self, entry: PoseEntry, number: int) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
-        captured = stream.captured_ns
-        if stream.last_sequence is not None:
-            if entry.sequence > stream.last_sequence + 1:
-                stream.missing.append((entry.captured_ns, entry.sequence - stream.last_sequence - 1))
-            stream.longest_pause_ns = max(stream.longest_pause_ns, entry.captured_ns - captured[-1])
-        elif not self._found.poses:
-            self._found.first_ns = min(self._found.first_ns, entry.captured_ns)
-        stream.last_sequence = entry.sequence
+        self._gap(stream, entry)
         stream.doubtful += bool(entry.doubts)
-        captured.append(entry.captured_ns)
+        stream.captured_ns.append(entry.captured_ns)
         stream.age_ms.append((entry.published_ns - entry.captured_ns) / 1e6)
         places = self._found.places.get(entry.stream)
         if places is not None:
@@ -97,10 +89,31 @@ class _Collector:
                 raise DamagedLogError(f"{self._log.path}:{number}: the keypoints can't be read: {error}") from None
         self._until(entry.published_ns)
 
+    def _gap(self, stream: StreamPoses, entry: PoseEntry) -> None:
+        """Note what is left out between a stream's last pose and this one."""
+        if not stream.captured_ns:
+            self._found.first_ns = min(self._found.first_ns, entry.captured_ns)
+        skipped = stream.sessions.pose(entry.sequence, entry.captured_ns, stream.clock_uncertainty_ns)
+        unlogged = min(skipped, stream.lost_poses)
+        stream.lost_poses = 0
+        if unlogged:
+            stream.unlogged.append((entry.captured_ns, unlogged))
+        elif stream.captured_ns:
+            stream.longest_pause_ns = max(stream.longest_pause_ns, entry.captured_ns - stream.captured_ns[-1])
+        if skipped > unlogged:
+            stream.missing.append((entry.captured_ns, skipped - unlogged))
+
+    def _lost(self, entry: Lost) -> None:
+        entries = sum(entry.entries.values())
+        self._found.lost += entries
+        for name in entry.streams:
+            self._found.streams.setdefault(name, StreamPoses()).lost_poses += entry.entries.get("pose", 0)
+        self._remark(entry.from_ns, f"{entries} entries of the log were lost")
+
     def _opened(self, entry: StreamOpened) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
         stream.model = f"{entry.model} {entry.model_sha256[:12]}"
-        stream.last_sequence = None
+        stream.sessions.open(entry.continues)
         places = self._found.places.get(entry.stream)
         if places is None or places.names != entry.keypoints:
             self._found.places[entry.stream] = self._places_of.stream(entry.stream, entry.keypoints)
@@ -110,7 +123,8 @@ class _Collector:
 
     def _account(self, entry: Account | StreamClosed) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
-        stream.counters = entry.counters or stream.counters
+        if entry.counters:
+            stream.sessions.account(entry.counters)
         stream.clock_uncertainty_ns = max(stream.clock_uncertainty_ns, entry.clock_uncertainty_ns)
         if isinstance(entry, StreamClosed):
             self._remark(entry.time_ns, f"stream {entry.stream} was closed{_because(entry.reason)}")

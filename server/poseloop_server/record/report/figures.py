@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,10 +101,13 @@ def age_figure(found: Findings, axis: TimeAxis) -> str:
     ages.set_ylim(bottom=0)
     ages.legend(loc="upper right", ncols=2)
     label(ages, "Age of poses: captured to published", "ms")
-    gaps = [gap for stream in streams for gap in stream.missing]
-    counts = np.histogram(axis.places([at for at, _ in gaps]), edges, weights=[number for _, number in gaps])[0]
-    missing.bar(middles, counts, end / 120, color=RED)
-    missing.set_ylim(0, max(1, counts.max()) * 1.1)
+    counts = _per_bar((gap for stream in streams for gap in stream.missing), edges, axis)
+    unlogged = _per_bar((gap for stream in streams for gap in stream.unlogged), edges, axis)
+    missing.bar(middles, counts, end / 120, color=RED, label="frames without a pose")
+    if unlogged.any():
+        missing.bar(middles, unlogged, end / 120, counts, color=GREY, label="poses that the log lost")
+        missing.legend(loc="upper right", ncols=2)
+    missing.set_ylim(0, max(1, (counts + unlogged).max()) * 1.1)
     missing.yaxis.get_major_locator().set_params(integer=True)
     label(missing, "Frames without a pose", f"per {end / 120:.2g} {axis.unit}")
     axis.label(missing)
@@ -183,7 +186,14 @@ def _troubles(found: Findings) -> list[tuple[str, list[int]]]:
     return [
         ("commands not delivered", [at for at, _ in found.undelivered]),
         ("frames without a pose", [at for stream in found.streams.values() for at, _ in stream.missing]),
+        ("poses that the log lost", [at for stream in found.streams.values() for at, _ in stream.unlogged]),
     ]
+
+
+def _per_bar(gaps: Iterable[tuple[int, int]], edges: Array, axis: TimeAxis) -> Array:
+    """Return how many frames are left out in each bar."""
+    times, numbers = np.array([*gaps], np.int64).reshape(-1, 2).T
+    return np.histogram(axis.places(times), edges, weights=numbers)[0].astype(np.float64)
 
 
 def _ticks(axes: Axes, times: Array, row: int, color: str, half: float) -> None:

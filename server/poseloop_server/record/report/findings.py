@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from poseloop_server.record.entries import Closed, Header
 from poseloop_server.record.report.places import Places
+from poseloop_server.record.report.sessions import StreamSessions
 
 
 @dataclass(slots=True)
@@ -18,12 +19,18 @@ class StreamPoses:
     captured_ns: array[int] = field(default_factory=lambda: array("q"))
     age_ms: array[float] = field(default_factory=lambda: array("f"))
     missing: list[tuple[int, int]] = field(default_factory=list)  # when, and how many frames have no pose
+    unlogged: list[tuple[int, int]] = field(default_factory=list)  # when, and how many poses the log itself lost
     longest_pause_ns: int = 0
     doubtful: int = 0
-    counters: Mapping[str, int] = field(default_factory=dict)
+    sessions: StreamSessions = field(default_factory=StreamSessions)
+    lost_poses: int = 0  # that the log lost since the last pose, of this stream or of others with it
     clock_uncertainty_ns: int = 0
     model: str = ""
-    last_sequence: int | None = None
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """The account over all sessions."""
+        return self.sessions.sums()
 
 
 @dataclass(slots=True)

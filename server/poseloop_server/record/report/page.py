@@ -176,7 +176,7 @@ def _frames(found: Findings, axis: TimeAxis) -> str:
         }
         rows.append(
             [
-                *(name, f"{ages.size:,}", f"{sum(number for _, number in stream.missing):,}"),
+                *(name, f"{ages.size:,}", _frames_in(stream.missing), _frames_in(stream.unlogged)),
                 *(f"{stream.longest_pause_ns / 1e6:,.0f}", f"{stream.doubtful:,}"),
                 *(_percentiles(ages)[1:] if ages.size else ["–"] * 4),
                 _counts({key: count for key, count in counted.items() if count}) or "–",
@@ -186,6 +186,7 @@ def _frames(found: Findings, axis: TimeAxis) -> str:
         "stream",
         "poses",
         "without",
+        "not in the log",
         "longest pause (ms)",
         "doubtful",
         "age p50 (ms)",
@@ -195,9 +196,11 @@ def _frames(found: Findings, axis: TimeAxis) -> str:
         "account",
     ]
     return (
-        "<p class=soft>A frame without a pose is a number that is left out between two poses; the server's and the "
-        "client's account says where such frames were dropped.</p>"
-        f"{_table(columns, rows, 1, 9)}<figure>{age_figure(found, axis)}</figure>"
+        "<p class=soft>A frame without a pose is a number that is left out between two poses of one sender, also where "
+        "it was away between them; the server's and the client's account, over all sessions, says where such frames "
+        "were dropped. Where the log itself lost poses, as many of the numbers left out there are counted as not in "
+        "the log, and the time between is no pause.</p>"
+        f"{_table(columns, rows, 1, 10)}<figure>{age_figure(found, axis)}</figure>"
     )
 
 
@@ -245,6 +248,10 @@ def _percentiles(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[s
 def _counts(counts: object) -> str:
     items = sorted(dict(counts).items(), key=lambda item: (-item[1], item[0]))  # type: ignore[call-overload]
     return ", ".join(f"{str(name).replace('_', ' ')} {count:,}" for name, count in items)
+
+
+def _frames_in(gaps: Sequence[tuple[int, int]]) -> str:
+    return f"{sum(number for _, number in gaps):,}"
 
 
 def _missing(found: Findings) -> int:
