@@ -22,11 +22,13 @@ from poseloop_server.record.entries import (
 )
 from poseloop_server.record.reader import DamagedLogError, Log
 from poseloop_server.record.report.findings import Findings, OutputCommands, StreamPoses, TriggerEvents
+from poseloop_server.record.report.latencies import Latencies
 from poseloop_server.record.report.places import PlacesOf
 
 SHAM = "sham"
 NO_OUTCOME = "no outcome in the log"
 MOST_PROBLEMS = 200
+_DELIVERED = (Status.SENT, Status.ACKNOWLEDGED)
 
 
 def collect(log: Log) -> Findings:
@@ -44,8 +46,9 @@ class _Collector:
         start_ns = log.header.started_ns
         self._found = Findings(log.header, start_ns, start_ns)
         self._places_of = PlacesOf(log.header)
-        self._awaited: dict[tuple[str, int], tuple[str, str, int]] = {}  # commands: trigger, output, when decided
-        self._early: set[tuple[str, int]] = set()  # outcomes that came before their decision
+        self._latencies = Latencies(log.header)
+        self._awaited: dict[tuple[str, int], tuple[DecisionEntry, str]] = {}  # commands: their decision and output
+        self._early: dict[tuple[str, int], OutcomeEntry] = {}  # those that came before their decision
 
     def run(self) -> Findings:
         found = self._found
@@ -149,29 +152,29 @@ class _Collector:
             trigger.since_ns = None
         for command in entry.commands:
             key = (entry.stream, command.number)
-            if key in self._early:
-                self._early.discard(key)
+            if outcome := self._early.pop(key, None):
+                self._delivered(outcome, entry)
             else:
-                self._awaited[key] = (entry.trigger, command.output, entry.decided_ns)
+                self._awaited[key] = (entry, command.output)
         self._until(entry.decided_ns)
 
     def _outcome(self, entry: OutcomeEntry) -> None:
         key = (entry.stream, entry.number)
-        if self._awaited.pop(key, None) is None:
-            self._early.add(key)
-        output = self._found.outputs.setdefault(entry.output, OutputCommands())
+        decision, _ = self._awaited.pop(key, (None, ""))
         self._count(entry.stream, entry.trigger, entry.output, entry.status.value)
-        if entry.status not in (Status.SENT, Status.ACKNOWLEDGED):
+        if entry.status not in _DELIVERED:
             self._found.undelivered.append((entry.decided_ns, entry.status.value))
-            return
-        if entry.sent_ns is None:
-            return
-        output.sent_at_ns.append(entry.sent_ns)
-        output.to_decided.append((entry.decided_ns - entry.captured_ns) / 1e6)
-        output.to_sent.append((entry.sent_ns - entry.captured_ns) / 1e6)
-        if entry.acknowledged_ns is not None:
-            output.to_acknowledged.append((entry.acknowledged_ns - entry.captured_ns) / 1e6)
-        self._until(entry.acknowledged_ns or entry.sent_ns)
+        if decision is None:
+            self._early[key] = entry
+        else:
+            self._delivered(entry, decision)
+        self._until(entry.acknowledged_ns or entry.sent_ns or entry.decided_ns)
+
+    def _delivered(self, entry: OutcomeEntry, decision: DecisionEntry | None) -> None:
+        """Note how long a command took, if it was delivered; its decision tells whether that was since a capture."""
+        if entry.status in _DELIVERED:
+            by_pose = None if decision is None else decision.sequence is not None
+            self._latencies.add(self._found.outputs[entry.output], entry, by_pose)
 
     def _count(self, stream: str, trigger: str, output: str, status: str) -> None:
         self._found.outputs.setdefault(output, OutputCommands()).statuses[status] += 1
@@ -189,9 +192,11 @@ class _Collector:
     def _finish(self) -> None:
         found = self._found
         found.torn = self._log.torn
-        for (stream, _), (trigger, output, decided_ns) in self._awaited.items():
-            self._count(stream, trigger, output, NO_OUTCOME)
-            found.undelivered.append((decided_ns, NO_OUTCOME))
+        for decision, output in self._awaited.values():
+            self._count(decision.stream, decision.trigger, output, NO_OUTCOME)
+            found.undelivered.append((decision.decided_ns, NO_OUTCOME))
+        for outcome in self._early.values():
+            self._delivered(outcome, None)
         for trigger_events in found.triggers.values():
             if trigger_events.since_ns is not None:
                 trigger_events.active.append((trigger_events.since_ns, found.last_ns))

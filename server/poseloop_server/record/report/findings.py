@@ -52,6 +52,7 @@ class OutputCommands:
     """What became of an output's commands; durations in milliseconds."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # of the durations, though they were sent: by why
     sent_at_ns: array[int] = field(default_factory=lambda: array("q"))
     to_decided: array[float] = field(default_factory=lambda: array("d"))
     to_sent: array[float] = field(default_factory=lambda: array("d"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from html import escape
@@ -95,16 +96,20 @@ def _latency(found: Findings, axis: TimeAxis) -> str:
         ):
             if values:
                 rows.append([name, words, *_percentiles(np.array(values))])
-    if not rows:
+    left_out = sum((output.left_out for output in found.outputs.values()), Counter[str]())
+    if not rows and not left_out:
         return "<p class=soft>No command was sent.</p>"
     uncertain = max((stream.clock_uncertainty_ns for stream in found.streams.values()), default=0)
     note = f" Captures of another computer are off by no more than {uncertain / 1e6:.2f} ms." if uncertain else ""
-    return (
+    others = "".join(f"; nor {count:,} {why}" for why, count in sorted(left_out.items()))
+    words = (
         "<p class=soft>Sent is when the bytes were handed to the system; acknowledged is when the output's answer was "
-        f"read, where it gives one. Commands that were not delivered are not in here.{note}</p>"
-        f"{_table(['output', '', 'commands', 'p50 (ms)', 'p95 (ms)', 'p99 (ms)', 'max (ms)'], rows, 2)}"
-        f"<figure>{latency_figure(found, axis)}</figure>"
+        f"read, where it gives one. Commands that were not delivered are not in here{escape(others)}.{note}</p>"
     )
+    if not rows:
+        return words
+    table = _table(["output", "", "commands", "p50 (ms)", "p95 (ms)", "p99 (ms)", "max (ms)"], rows, 2)
+    return f"{words}{table}<figure>{latency_figure(found, axis)}</figure>"
 
 
 def _triggers(found: Findings) -> str:
