@@ -152,6 +152,31 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         write_report(writer.path, tmp_path / "none" / "page.html")
 
 
+def places_at(tmp_path: Path, times_s: list[float]) -> tuple[float, float]:
+    """Seconds that a keypoint which never moves was seen, and those that it was in a zone around it."""
+    writer = begin(tmp_path, experiment=Experiment("x", CONFIGURATION))
+    writer.stream_opened("cam0", "mouse", "ab" * 32, NAMES)
+    for number, time_s in enumerate(times_s):
+        writer.pose(pose(number, at=keypoints((50, 50, 0.9), (1, 1, 0.1)), captured_ns=round(time_s * 1e9)))
+    writer.close()
+    places = collect(Log(writer.path)).places["cam0"]
+    return places.seconds["snout"], places.inside["left"]["snout"]
+
+
+@pytest.mark.parametrize(
+    ("times_s", "expected"),
+    [
+        (range(61), 60.0),  # one pose a second, each of which stands until the next
+        ([*range(20), *range(119, 140)], 19 + 3 + 20),  # the time that the stream was away counts for three intervals
+        ([*np.arange(0, 2, 0.01), 10, 10.01], 1.99 + 0.5 + 0.01),  # at 100 a second three intervals are too few
+        ([*np.arange(0, 50, 0.01), *np.arange(60, 61, 0.01)], 49.99 + 0.5 + 0.99),  # beyond one block
+        ([0, 3600, 3601], 1.0),  # too few to know what is usual: half a second at most
+    ],
+)
+def test_a_pose_stands_for_a_time_that_suits_its_stream(tmp_path: Path, times_s: list[float], expected: float) -> None:
+    assert places_at(tmp_path, list(times_s)) == pytest.approx((expected, expected))
+
+
 @pytest.mark.parametrize(
     "shape", [Circle(10, 20, 7.5), Polygon([(0, 0), (30, 5), (12, 12), (25, 40), (-3, 31)])], ids=["circle", "polygon"]
 )

@@ -114,3 +114,16 @@ def test_poses_that_the_log_lost_are_no_frames_without_a_pose(tmp_path: Path) ->
     assert "<b>4</b><span>frames without a pose</span>" in text
     assert ">501</td>" in text
     assert "poses that the log lost" in text
+
+
+def test_every_model_that_made_a_streams_poses_is_named_in_order(tmp_path: Path) -> None:
+    writer = begin(tmp_path)
+    open_stream(writer)
+    writer.model_swapped("cam0", "mouse", "b" * 64)
+    open_stream(writer, continues=True)
+    writer.stream_closed("cam0")
+    writer.stream_opened("cam0", "mouse", "b" * 64, NAMES, continues=True)
+    stream = cam0(writer)
+    assert stream.models == [f"mouse {letter * 12}" for letter in "abab"]
+    text = page_of(collect(Log(writer.path)), "log")
+    assert "<dd>cam0: mouse aaaaaaaaaaaa, then mouse bbbbbbbbbbbb, then" in text

@@ -73,7 +73,10 @@ class _Collector:
                 case Problem() as entry:
                     found.problems += 1
                     self._remark(entry.time_ns, f"{entry.where}: {entry.message}")
-                case Armed() | Ended() | ModelSwapped() as entry:
+                case ModelSwapped() as entry:
+                    model = self._made_by(entry)
+                    self._remark(entry.time_ns, f"stream {entry.stream}: {model} has taken over")
+                case Armed() | Ended() as entry:
                     self._remark(entry.time_ns, _told(entry))
         self._finish()
         return found
@@ -115,14 +118,22 @@ class _Collector:
 
     def _opened(self, entry: StreamOpened) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
-        stream.model = f"{entry.model} {entry.model_sha256[:12]}"
+        model = self._made_by(entry)
         stream.sessions.open(entry.continues)
         places = self._found.places.get(entry.stream)
         if places is None or places.names != entry.keypoints:
             self._found.places[entry.stream] = self._places_of.stream(entry.stream, entry.keypoints)
         for name in self._places_of.triggers(entry.stream):
             self._found.triggers.setdefault((entry.stream, name), TriggerEvents())
-        self._remark(entry.time_ns, f"stream {entry.stream} was opened, model {stream.model}")
+        self._remark(entry.time_ns, f"stream {entry.stream} was opened, model {model}")
+
+    def _made_by(self, entry: StreamOpened | ModelSwapped) -> str:
+        """Note which model makes a stream's poses from here on, and return how it is called."""
+        models = self._found.streams.setdefault(entry.stream, StreamPoses()).models
+        model = f"{entry.model} {entry.model_sha256[:12]}"
+        if models[-1:] != [model]:
+            models.append(model)
+        return model
 
     def _account(self, entry: Account | StreamClosed) -> None:
         stream = self._found.streams.setdefault(entry.stream, StreamPoses())
@@ -204,14 +215,11 @@ class _Collector:
             places.finish()
 
 
-def _told(entry: Armed | Ended | ModelSwapped) -> str:
-    match entry:
-        case Armed():
-            which = f"trigger {entry.trigger}" if entry.trigger else "all triggers"
-            return f"{which} of stream {entry.stream}: {'armed' if entry.armed else 'disarmed'}"
-        case Ended():
-            return f"what was active in stream {entry.stream} was ended{_because(entry.reason)}"
-    return f"stream {entry.stream}: {entry.model} {entry.model_sha256[:12]} has taken over"
+def _told(entry: Armed | Ended) -> str:
+    if isinstance(entry, Ended):
+        return f"what was active in stream {entry.stream} was ended{_because(entry.reason)}"
+    which = f"trigger {entry.trigger}" if entry.trigger else "all triggers"
+    return f"{which} of stream {entry.stream}: {'armed' if entry.armed else 'disarmed'}"
 
 
 def _because(reason: str) -> str:

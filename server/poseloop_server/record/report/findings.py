@@ -25,7 +25,7 @@ class StreamPoses:
     sessions: StreamSessions = field(default_factory=StreamSessions)
     lost_poses: int = 0  # that the log lost since the last pose, of this stream or of others with it
     clock_uncertainty_ns: int = 0
-    model: str = ""
+    models: list[str] = field(default_factory=list)  # that made its poses, in order
 
     @property
     def counters(self) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ from poseloop_server.outputs.base import Status
 from poseloop_server.record.report.collect import MOST_PROBLEMS
 from poseloop_server.record.report.figures import TimeAxis, age_figure, events_figure, latency_figure, places_figure
 from poseloop_server.record.report.findings import Findings, TriggerEvents
-from poseloop_server.record.report.places import LEAST_CONFIDENCE
+from poseloop_server.record.report.places import LEAST_CONFIDENCE, LEAST_LONGEST_S, USUAL_INTERVALS
 from poseloop_server.record.report.style import SHEET
 
 _DELIVERED: Final = (Status.SENT.value, Status.ACKNOWLEDGED.value)
@@ -165,6 +165,8 @@ def _places(found: Findings, stream: str) -> str:
     return (
         "<p class=soft>The first animal's keypoints after the stages, where their confidence is "
         f"{LEAST_CONFIDENCE} or more; of more than four, those that conditions name. "
+        f"A pose stands for the time until the next one, for {USUAL_INTERVALS} of the stream's usual intervals or "
+        f"{LEAST_LONGEST_S} s at most, whichever is longer; what a pause exceeds that by is counted nowhere. "
         f"Red: where each was when a trigger fired.</p>{table}"
         f"<figure>{places_figure(found, stream)}</figure>"
     )
@@ -219,9 +221,10 @@ def _remarks(found: Findings, axis: TimeAxis) -> str:
 
 def _origin(found: Findings) -> str:
     header = found.header
+    made_by = [f"{name}: {', then '.join(one.models)}" for name, one in found.streams.items() if one.models]
     facts = [
         ("models", ", ".join(f"{model.name} {model.sha256}" for model in header.models) or "–"),
-        ("streams", ", ".join(f"{name}: {one.model}" for name, one in found.streams.items() if one.model) or "–"),
+        ("streams", "; ".join(made_by) or "–"),
         ("versions", ", ".join(f"{name} {version}" for name, version in header.versions.items())),
         ("computer", header.platform),
         ("server", header.server_id or "–"),

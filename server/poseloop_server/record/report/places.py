@@ -20,8 +20,12 @@ MOST_FIRED: Final = 2000
 GRID: Final = 120
 """Cells of the map along the frame's longer side."""
 _BLOCK: Final = 4096
-_LONGEST_NS: Final = 500_000_000
-"""A pose stands for the time until the next one, for so long at most."""
+USUAL_INTERVALS: Final = 3
+"""A pose stands for the time until the next one, for as many of its stream's usual intervals at most ..."""
+LEAST_LONGEST_S: Final = 0.5
+"""... or for so long where that is more."""
+_FEW: Final = 10
+"""Of fewer intervals none is usual."""
 
 Array = NDArray[np.float64]
 
@@ -97,6 +101,7 @@ class Places:
         self._was_inside: dict[tuple[str, str], bool] = {}
         self._points: list[NDArray[np.float32]] = []
         self._times: list[int] = []
+        self._intervals: NDArray[np.int64] = np.empty(0, np.int64)  # of the block before, for what is usual
 
     def add(self, entry: PoseEntry) -> None:
         """Take in a pose. Raises ValueError where its keypoints can't be read."""
@@ -134,14 +139,23 @@ class Places:
 
     def _reduce(self) -> None:
         """Add all poses but the last one, whose duration is not known yet."""
-        times = np.array(self._times, np.int64)
-        seconds = np.clip(np.diff(times), 0, _LONGEST_NS) / 1e9
+        intervals = np.diff(np.array(self._times, np.int64))
+        seconds = np.clip(intervals / 1e9, 0, self._longest_s(intervals))
         block = np.array(self._points[:-1], np.float64)
         for name in self.shown:
             x, y, confidence = block[:, self.names.index(name)].T
             seen = np.isfinite(x) & np.isfinite(y) & (confidence >= LEAST_CONFIDENCE)
             self._reduce_keypoint(name, x[seen], y[seen], seconds[seen])
         self._points, self._times = self._points[-1:], self._times[-1:]
+
+    def _longest_s(self, intervals: NDArray[np.int64]) -> float:
+        """Return how long a pose may stand for, as a pause is no time that an animal was seen in."""
+        near = np.concatenate([self._intervals, intervals])
+        self._intervals = intervals
+        near = near[near > 0]
+        if near.size < _FEW:
+            return LEAST_LONGEST_S
+        return max(LEAST_LONGEST_S, USUAL_INTERVALS * float(np.median(near)) / 1e9)
 
     def _reduce_keypoint(self, name: str, x: Array, y: Array, seconds: Array) -> None:
         width, height = self.size
