@@ -106,7 +106,7 @@ def age_figure(found: Findings, axis: TimeAxis) -> str:
     missing.bar(middles, counts, end / 120, color=RED, label="frames without a pose")
     if unlogged.any():
         missing.bar(middles, unlogged, end / 120, counts, color=GREY, label="poses that the log lost")
-        missing.legend(loc="upper right", ncols=2)
+        missing.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # beside the title, over no bar
     missing.set_ylim(0, max(1, (counts + unlogged).max()) * 1.1)
     missing.yaxis.get_major_locator().set_params(integer=True)
     label(missing, "Frames without a pose", f"per {end / 120:.2g} {axis.unit}")
