@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +37,7 @@ def test_live_drops_count_up_to_the_last_frame(make_server: Callable[..., Any]) 
     counters = tracking.counters
     assert sequences == sorted(set(sequences))
     assert sequences[-1] == 299, "the newest frame is never dropped for an older one"
-    assert counters.published == len(sequences)
+    assert counters.published == len(sequences) + tracking.passed_over
     assert counters.sent == 300 == counters.published + counters.dropped
     assert counters.in_flight == 0
 
@@ -307,3 +311,68 @@ def test_models_and_streams(server: Any) -> None:
             assert sender.model_spec is not None
             assert sender.model_spec.keypoints == ["mean"]
             assert [(stream.name, stream.policy) for stream in connection.streams()] == [("listed", Policy.LOSSLESS)]
+
+
+def test_poses_that_nobody_reads_in_time_give_way_in_a_live_stream(
+    server: Any, wait_until: Callable[..., None]
+) -> None:
+    read = threading.Event()
+
+    def camera() -> Any:
+        yield from (image(k) for k in range(50))
+        assert read.wait(30)
+        yield image(50)
+
+    with poseloop.connect(server.address) as connection, connection.track(camera(), "cam0") as tracking:
+        wait_until(lambda: tracking.counters.in_flight == 0 and tracking.counters.sent == 50)
+        time.sleep(0.3)
+        sequences = [next(tracking).sequence]
+        read.set()
+        sequences += [pose.sequence for pose in tracking]
+    assert sequences == [49, 50]
+    assert tracking.passed_over == tracking.counters.published - 2
+
+
+def test_a_loop_that_is_left_ends_its_stream(server: Any, wait_until: Callable[..., None]) -> None:
+    closed = threading.Event()
+
+    def camera() -> Any:
+        try:
+            for k in itertools.count():
+                yield image(k)
+        finally:
+            closed.set()
+
+    with poseloop.connect(server.address) as connection:
+        for _ in connection.track(camera(), "cam0"):
+            break
+        assert closed.wait(30)
+        wait_until(lambda: not connection.streams())
+        assert next(connection.track(camera(), "cam0")).stream == "cam0"
+
+
+def test_what_is_no_image_is_refused_in_one_sentence(server: Any) -> None:
+    with poseloop.connect(server.address) as connection, connection.sender("cam0") as sender:
+        with pytest.raises(poseloop.InvalidInputError, match=r"must be a NumPy array, not NoneType; where a camera"):
+            sender.send(None)  # type: ignore[arg-type]
+        with pytest.raises(poseloop.InvalidInputError, match="one of gray8, rgb8, bgr8, jpeg, not 'rgb'"):
+            Frame(image(1), 0, "rgb")  # type: ignore[arg-type]
+    assert Frame(image(1), 0, "rgb8").format is PixelFormat.RGB8  # type: ignore[arg-type]
+
+
+def test_streams_may_be_opened_at_once_in_a_fresh_process(server: Any) -> None:
+    """The first import of OpenCV takes a while, and takes itself out of `sys.modules` meanwhile."""
+    program = (
+        "import sys, threading, numpy as np, poseloop\n"
+        "def run(name):\n"
+        "    with poseloop.connect(sys.argv[1]) as server, server.sender(name) as sender:\n"
+        "        sender.send(np.zeros((48, 64, 3), np.uint8))\n"
+        "threads = [threading.Thread(target=run, args=(f'cam{k}',)) for k in range(3)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", program, server.address], capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stderr) == (0, "")

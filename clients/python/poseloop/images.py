@@ -40,7 +40,10 @@ def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: C
 
 def can_convert() -> bool:
     """Whether OpenCV is here; importing it takes a while."""
-    return importlib.util.find_spec("cv2") is not None
+    try:
+        return importlib.util.find_spec("cv2") is not None
+    except ValueError:  # another thread is just importing it: it takes itself out of sys.modules and comes back
+        return True
 
 
 def to_gray(
@@ -78,8 +81,12 @@ def guess_format(image: NDArray[np.uint8]) -> PixelFormat:
     """Return GRAY8 for a two-dimensional image, RGB8 for one with three channels.
 
     Raises:
-        InvalidInputError: it is not uint8, or neither of the two shapes.
+        InvalidInputError: it is no array, not uint8, or neither of the two shapes.
     """
+    if not isinstance(image, np.ndarray):
+        raise InvalidInputError(
+            f"a frame must be a NumPy array, not {type(image).__name__}; where a camera gives None, it had no image"
+        )
     if image.dtype != np.uint8:
         raise InvalidInputError(f"a frame must be uint8, not {image.dtype}; convert it with image.astype('uint8')")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poseloop.clock import now_ns
 from poseloop.sender import FrameSender
 from poseloop.types import Counters, Frame, ModelSpec, Policy, Pose
 
 Image = NDArray[np.uint8] | Frame
 
 _CAPACITY = 256
+# Of a live stream: who reads slower than poses come gets none that waited longer, and misses none in a short pause.
+_MOST_WAIT_NS: Final = 200_000_000
 
 
 class PoseQueue:
     """Poses between the sender's thread and whoever reads them.
 
-    Lossless: who puts waits while it is full, which in turn holds back the frames. Live: the oldest pose gives way and
-    is counted in `passed_over`.
+    Lossless: who puts waits while it is full, which in turn holds back the frames. Live: poses that were not read for
+    0.2 s give way to newer ones and are counted in `passed_over`.
     """
 
     def __init__(self, policy: Policy, capacity: int = _CAPACITY, on_change: Callable[[], None] | None = None) -> None:
         self._policy = policy
         self._capacity = capacity
         self._on_change = on_change
-        self._poses: deque[Pose] = deque()
+        self._poses: deque[tuple[Pose, int]] = deque()  # with when it was put here
         self._changed = threading.Condition()
         self._last_sequence = -1
         self._finished = False
@@ -55,7 +59,7 @@ class PoseQueue:
             elif len(self._poses) >= self._capacity:
                 self._poses.popleft()
                 self.passed_over += 1
-            self._poses.append(pose)
+            self._poses.append((pose, now_ns()))
             self._changed.notify_all()
         self._tell()
 
@@ -90,8 +94,10 @@ class PoseQueue:
             Exception: the one that the frames or the stream ended with, after every pose.
         """
         with self._changed:
+            if self._policy is Policy.LIVE:
+                self._pass_over()
             if self._poses:
-                pose = self._poses.popleft()
+                pose, _ = self._poses.popleft()
                 self._changed.notify_all()
                 return pose
             if not self._finished:
@@ -105,6 +111,12 @@ class PoseQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._poses or self._finished, seconds)
 
+    def _pass_over(self) -> None:
+        stale_ns = now_ns() - _MOST_WAIT_NS
+        while len(self._poses) > 1 and self._poses[0][1] < stale_ns:
+            self._poses.popleft()
+            self.passed_over += 1
+
     def _tell(self) -> None:
         if self._on_change is not None:
             self._on_change()
@@ -113,7 +125,8 @@ class PoseQueue:
 class Tracking:
     """The poses of frames that are being sent: an iterator and a context manager; made by `Server.track`.
 
-    A thread of its own takes the frames from their source, so a camera is read while poses are handled.
+    A thread of its own takes the frames from their source, so a camera is read while poses are handled. It ends, and
+    the stream with it, when nobody has the tracking any more, as after a ``break`` out of its loop.
     """
 
     def __init__(self, sender: FrameSender, poses: PoseQueue, frames: Iterable[Image]) -> None:
@@ -123,6 +136,9 @@ class Tracking:
             target=feed, args=(frames, sender, poses), name=f"poseloop-frames-{sender.stream}", daemon=True
         )
         self._thread.start()
+        # The thread does not know the tracking, and so does not keep it.
+        self._end = weakref.finalize(self, _end, sender, poses)
+        self._end.atexit = False
 
     @property
     def counters(self) -> Counters:
@@ -161,8 +177,7 @@ class Tracking:
 
     def close(self) -> None:
         """Stop sending; what is in flight is not waited for."""
-        self._poses.abandon()
-        self._sender.abort()
+        self._end()
 
     def __enter__(self) -> Self:
         """Return the tracking."""
@@ -173,6 +188,11 @@ class Tracking:
     ) -> None:
         """Stop sending."""
         self.close()
+
+
+def _end(sender: FrameSender, poses: PoseQueue) -> None:
+    poses.abandon()
+    sender.abort()
 
 
 def feed(frames: Iterable[Image], sender: FrameSender, poses: PoseQueue) -> None:

@@ -66,6 +66,17 @@ class Frame:
     captured_ns: int
     format: PixelFormat
 
+    def __post_init__(self) -> None:
+        """Take a format by its name too.
+
+        Raises:
+            InvalidInputError: there is no such format.
+        """
+        if type(self.format) is not PixelFormat:
+            if self.format not in list(PixelFormat):
+                raise InvalidInputError(f"a frame's format is one of {', '.join(PixelFormat)}, not {self.format!r}")
+            object.__setattr__(self, "format", PixelFormat(self.format))
+
 
 class Keypoint(NamedTuple):
     """One body part in one frame: x and y in pixels of the frame, confidence in [0, 1]; NaN where it is absent."""
