@@ -1,4 +1,4 @@
-"""Writes the wire's `Pose`: what never changes is serialised once a stream, the rest is appended.
+"""Writes the wire's `Pose`: what seldom changes is serialised once, the rest is appended.
 
 Protobuf messages may be concatenated: parsing the parts one after another merges them
 (https://protobuf.dev/programming-guides/encoding, "Last One Wins"). Keypoints are a packed field of little-endian
@@ -29,7 +29,7 @@ class PoseWriter:
         self._names = list(spec.keypoints)
         self._server_id = server_id
         self._model_sha256 = model_sha256
-        self._size = (0, 0)
+        self._static_for = (0, 0, 0)  # width, height, instances: a stage may change how many animals there are
         self._static = b""
         self._message = pb.Pose()
 
@@ -54,9 +54,10 @@ class PoseWriter:
             view: where in the frame it was seen, in a stream with a crop.
             time_ns: that the keypoints are of, where a stage predicted them; 0: when the frame was captured.
         """
-        if (frame.width, frame.height) != self._size:
-            self._size = (frame.width, frame.height)
-            self._static = self._static_part(keypoints.shape[0])
+        sizes = (frame.width, frame.height, keypoints.shape[0])
+        if sizes != self._static_for:
+            self._static_for = sizes
+            self._static = self._static_part(*sizes)
         values = keypoints.astype("<f4", copy=False).tobytes()
         message = self._message
         message.sequence = frame.sequence
@@ -77,7 +78,7 @@ class PoseWriter:
         stamps.published_ns = published_ns
         return b"".join((self._static, varint(len(values)), values, message.SerializeToString())), published_ns
 
-    def _static_part(self, instances: int) -> bytes:
+    def _static_part(self, width: int, height: int, instances: int) -> bytes:
         identity = self._identity
         message = pb.Pose(
             stream=identity.name,
@@ -85,8 +86,8 @@ class PoseWriter:
             model=identity.model,
             server_id=self._server_id,
             session_id=identity.session_id,
-            width=self._size[0],
-            height=self._size[1],
+            width=width,
+            height=height,
             instances=instances,
             model_sha256=self._model_sha256,
         )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from poseloop.messages import pose_from_wire
 from poseloop.types import ModelSpec, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server.frames import IncomingFrame
@@ -183,6 +184,16 @@ def test_a_pose_written_in_parts_is_the_pose(instances: int, keypoints: int, dat
         assert (pose.width, pose.height, pose.instances, list(pose.keypoint_names)) == (*size, instances, names)
         assert pose.model_sha256 == "ab12"
         assert (pose.stamps.published_ns, pose.stamps.captured_ns, pose.sequence) == (published_ns, 10, 9)
+    stream.loop.close()
+
+
+def test_a_pose_says_how_many_animals_a_stage_has_left_in_it() -> None:
+    spec = ModelSpec(name="m", keypoints=["a", "b"], color="gray", native_width=4, native_height=4, max_animals=2)
+    stream = _stream(Policy.LIVE)
+    writer = PoseWriter(stream.identity, spec, "server", "ab12")
+    for instances in (2, 0, 1):
+        payload, _ = writer.write(stream, _frame(1), np.ones((instances, 2, 3), np.float32), 30, 40)
+        assert pose_from_wire(pb.Pose.FromString(payload)).keypoints.shape == (instances, 2, 3)
     stream.loop.close()
 
 

@@ -3,17 +3,20 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 import urllib.request
 from pathlib import Path
 
 import grpc
 import pytest
+import zmq
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from poseloop.errors import InvalidInputError
 from poseloop.messages import model_info_from_wire, stream_info_from_wire
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
+from poseloop_server.sinks.json_publisher import JsonPublisher
 
 from tests.server.conftest import Serve
 from tests.server.wire_client import TrackCall, connected, frame, received, spot_image, subscribed
@@ -138,6 +141,35 @@ def test_json_says_the_same_as_protobuf(serve: Serve, spot_model: Path) -> None:
         assert found["status"]["models"] == ["spot"]
 
     asyncio.run(run())
+
+
+def test_json_goes_on_after_a_message_that_cannot_be_written_and_counts_it(caplog: pytest.LogCaptureFixture) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
+        publisher = JsonPublisher(context, "tcp://127.0.0.1:*", 64)
+        subscriber.subscribe(b"event/")
+        subscriber.connect(publisher.endpoint)
+        event = pb.StreamEvent(kind=pb.StreamEvent.KIND_OPENED, stream="cam0").SerializeToString()
+        for bad in (b"no message", pb.Pose(keypoint_names=["a"], keypoints=[1, 2], instances=1).SerializeToString()):
+            publisher.publish(b"pose/cam0", bad)
+        while not subscriber.poll(20):
+            publisher.publish(b"event/cam0", event)
+        assert json.loads(subscriber.recv_multipart()[1])["stream"] == "cam0"
+        publisher.close()
+    assert publisher.dropped == 2
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_json_that_is_behind_does_not_hold_up_the_servers_end() -> None:
+    topic, status = b"status", pb.ServerStatus(models=["spot"]).SerializeToString()
+    with zmq.Context() as context:
+        publisher = JsonPublisher(context, "tcp://127.0.0.1:*", 2)
+        for _ in range(50):
+            publisher.publish(topic, status)
+        closing = threading.Thread(target=publisher.close, daemon=True)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
+        publisher.publish(topic, status)  # one that comes late disturbs nothing
 
 
 def test_metrics_count_what_the_streams_count(serve: Serve, spot_model: Path) -> None:
