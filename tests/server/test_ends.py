@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -62,10 +64,12 @@ def test_a_client_that_does_not_read_its_replies_is_ended(
 
 
 @pytest.mark.parametrize("attempt", range(5))  # which of two things gRPC tells first is chance
-def test_a_connection_that_is_cut_is_no_clean_end(serve: Serve, spot_model: Path, attempt: int) -> None:
+def test_a_connection_that_is_cut_is_no_clean_end(serve: Serve, spot_model: Path, tmp_path: Path, attempt: int) -> None:
+    experiment = _experiment(tmp_path)
+
     async def run() -> None:
         async with (
-            serve(spot_model) as server,
+            serve(spot_model, loop=experiment) as server,
             dying_link(server.announcement.address) as network,
             subscribed(server.announcement.publish, "event/") as subscriber,
             connected(network.address) as channel,
@@ -78,6 +82,62 @@ def test_a_connection_that_is_cut_is_no_clean_end(serve: Serve, spot_model: Path
             assert "broke" in (await _closed_event(subscriber)).message
 
     asyncio.run(run())
+    assert [entry["reason"] for entry in _record(tmp_path, "stream_closed")] == ["the connection broke"]
+
+
+def test_the_record_says_of_a_client_that_is_gone_before_its_last_reply_what_the_event_says(
+    serve: Serve, slow_model: Path, tmp_path: Path
+) -> None:
+    experiment = _experiment(tmp_path)
+
+    async def run() -> None:
+        async with (
+            serve(slow_model, loop=experiment) as server,
+            dying_link(server.announcement.address) as network,
+            subscribed(server.announcement.publish, "event/") as subscriber,
+            connected(network.address) as channel,
+        ):
+            call = TrackCall(channel)
+            await call.open("cam0", policy=pb.DELIVERY_POLICY_LOSSLESS)
+            for number in range(4):
+                await call.send(frame(number, TINY))
+            await call.call.done_writing()
+            async with asyncio.timeout(30):
+                while not server._frames._retiring:
+                    await asyncio.sleep(0.001)
+            network.cut()
+            assert "broke" in (await _closed_event(subscriber)).message
+
+    asyncio.run(run())
+    assert [entry["reason"] for entry in _record(tmp_path, "stream_closed")] == ["the connection broke"]
+
+
+def test_a_client_that_does_not_read_its_end_delays_neither_what_ends_with_it_nor_who_comes_next(
+    serve: Serve, tmp_path: Path
+) -> None:
+    large_poses = tmp_path / "large.onnx"
+    write_spot_model(large_poses, tuple(f"keypoint{number}" for number in range(2000)))
+    experiment = _experiment(tmp_path)
+
+    async def run() -> None:
+        async with serve(large_poses, loop=experiment) as server, connected(server.announcement.address) as channel:
+            slow = TrackCall(channel)
+            await slow.open("cam0", policy=pb.DELIVERY_POLICY_LOSSLESS, return_poses=True)
+            for number in range(200):  # megabytes of poses, more than a connection holds
+                await slow.send(frame(number, TINY))
+            await slow.call.done_writing()
+            async with asyncio.timeout(30):
+                while server.table.open_streams():
+                    await asyncio.sleep(0.01)
+            assert server._frames._retiring, "its replies wait"
+            after = TrackCall(channel)
+            await after.open("cam0")
+            await after.finish()
+            await slow.finish()
+
+    asyncio.run(run())
+    kinds = [entry["kind"] for entry in _record(tmp_path, "stream_opened", "ended", "stream_closed")]
+    assert kinds == ["stream_opened", "ended", "stream_closed"] * 2
 
 
 def test_a_shutdown_takes_no_longer_than_its_grace(
@@ -100,6 +160,18 @@ def test_a_shutdown_takes_no_longer_than_its_grace(
     asyncio.run(run())
     assert len(given) == 1
     assert given[0] < 0.1
+
+
+def _experiment(folder: Path) -> Path:
+    path = folder / "loop.yaml"
+    path.write_text("experiment: ends\nrecord: .\nstreams:\n  cam0: {}\n", encoding="utf-8")
+    return path
+
+
+def _record(folder: Path, *kinds: str) -> list[dict[str, Any]]:
+    (file,) = folder.glob("*.jsonl")
+    entries = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [entry for entry in entries if entry["kind"] in kinds]
 
 
 async def _closed_event(subscriber: zmq.asyncio.Socket) -> pb.StreamEvent:

@@ -356,8 +356,9 @@ class GrpcFrames:
                 await asyncio.to_thread(session.shared.finish)
             await stream.drained()
             session.scheduler.remove(stream)
+            closing = None
             if self._experiment is not None:
-                self._experiment.close_stream(
+                closing = self._experiment.close_stream(
                     stream.identity.name, reason, stream.counters(), stream.clock_uncertainty_ns
                 )
             self._table.remove(stream)
@@ -366,7 +367,10 @@ class GrpcFrames:
                 await asyncio.to_thread(session.shared.close)
             # A connection that breaks may look like a client's clean end at first; but nothing can be written to it.
             is_there = await session.outbox.finish()
-            self._events.closed(stream, reason if reason or is_there else _BROKE)
+            why = reason if reason or is_there else _BROKE
+            if closing is not None:
+                closing.tell(why)
+            self._events.closed(stream, why)
 
         task = asyncio.create_task(retire())
         self._retiring.add(task)

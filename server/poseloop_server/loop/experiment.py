@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,25 @@ if TYPE_CHECKING:
     from poseloop_server.model import PoseModel
 
 _log = logging.getLogger(__name__)
+
+
+class Closing:
+    """A stream that closed, and that the record is yet to tell of: why it did may show a little later.
+
+    Args:
+        tell: the record, why.
+        reason: what seems to be why.
+    """
+
+    def __init__(self, tell: Callable[[str], None], reason: str) -> None:
+        self._tell: Callable[[str], None] | None = tell
+        self._reason = reason
+
+    def tell(self, reason: str | None = None) -> None:
+        """Tell why, once; None: what seemed to be why."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(self._reason if reason is None else reason)
 
 
 class LiveExperiment:
@@ -54,6 +73,7 @@ class LiveExperiment:
         self._made: dict[tuple[str, tuple[str, ...]], LiveLoop] = {}  # by stream and keypoints
         self._making = threading.Lock()
         self._opened: set[LiveLoop] = set()
+        self._closing: dict[str, Closing] = {}  # by stream
         self._code: set[str] = set()  # files of own stages
         self._began = Start.now()
 
@@ -94,6 +114,8 @@ class LiveExperiment:
 
     def stop(self, reason: str = "the server stopped") -> None:
         """Leave every output at rest, and end the record."""
+        for closing in self._closing.values():
+            closing.tell()
         for loop in self._loops.values():
             loop.stop(reason)  # before its outputs end, for they owe the commands of a fall
         for output in self._outputs.values():
@@ -141,18 +163,34 @@ class LiveExperiment:
         self._opened.add(loop)
         self._loops[stream] = loop
         loop.chain.reset()
+        if (before := self._closing.pop(stream, None)) is not None:
+            before.tell()  # the record has to close a stream before it opens the next of that name
         if self._writer is not None:
             self._writer.stream_opened(stream, model.name, model.sha256, keypoints, continues)
         return loop
 
-    def close_stream(self, stream: str, reason: str, counters: Counters, clock_uncertainty_ns: int = 0) -> None:
-        """End what the triggers of a stream are about; its model's thread is done with it."""
+    def close_stream(
+        self, stream: str, reason: str, counters: Counters, clock_uncertainty_ns: int = 0
+    ) -> Closing | None:
+        """End what the triggers of a stream are about, at once; its model's thread is done with it.
+
+        Returns:
+            What tells the record, to be told once it is known why the stream closed; without that it is told ``reason``
+            when a stream of the name opens anew or the experiment ends.
+        """
         loop = self._loops.get(stream)
         if loop is None:
-            return
+            return None
         loop.end(reason or "the stream was closed")
-        if self._writer is not None:
-            self._writer.stream_closed(stream, reason, counters, clock_uncertainty_ns)
+        writer = self._writer
+        if writer is None:
+            return None
+
+        def tell(why: str) -> None:
+            writer.stream_closed(stream, why, counters, clock_uncertainty_ns)
+
+        self._closing[stream] = Closing(tell, reason)
+        return self._closing[stream]
 
     def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int) -> None:
         """Put a stream's account into the record; once a second is enough."""
