@@ -57,7 +57,9 @@ class PoseCollector(Collector):
         yield from _durations(totals)
         yield from self._waiting(models)
         yield from _loaded(models)
-        lost = CounterMetricFamily("poseloop_messages_lost", "Messages that a sink gave up", labels=["sink"])
+        lost = CounterMetricFamily(
+            "poseloop_messages_lost", "Messages that a sink gave up before they left", labels=["sink"]
+        )
         for name, count in self._sinks.lost().items():
             lost.add_metric([name], count)
         yield lost

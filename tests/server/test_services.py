@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sys
 import threading
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -13,10 +15,14 @@ import zmq
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from poseloop.errors import InvalidInputError
+from poseloop.local_poses import PoseTap
 from poseloop.messages import model_info_from_wire, stream_info_from_wire
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.v1 import poseloop_pb2_grpc as rpc
+from poseloop_server.sinks.base import Sinks
 from poseloop_server.sinks.json_publisher import JsonPublisher
+from poseloop_server.sinks.local_publisher import LocalPublisher
+from poseloop_server.sinks.zmq_publisher import ZmqPublisher
 
 from tests.server.conftest import Serve
 from tests.server.wire_client import TrackCall, connected, frame, received, spot_image, subscribed
@@ -179,7 +185,7 @@ def test_metrics_count_what_the_streams_count(serve: Serve, spot_model: Path) ->
 
     async def run() -> None:
         async with (
-            serve(spot_model, metrics="127.0.0.1:0") as server,
+            serve(spot_model, metrics="127.0.0.1:0", publish_json="tcp://127.0.0.1:*") as server,
             connected(server.announcement.address) as channel,
         ):
             for _ in range(2):  # a second session of the same stream goes on counting
@@ -198,10 +204,35 @@ def test_metrics_count_what_the_streams_count(serve: Serve, spot_model: Path) ->
         assert 'poseloop_queue_frames{model="spot"} 0.0' in text
         assert 'poseloop_model_info{device="' in text
         assert 'model="spot",options="",precision="fp32",provider="CPUExecutionProvider",threads="1"} 1.0' in text
-        assert 'poseloop_messages_lost_total{sink="ZmqPublisher"} 0.0' in text
+        assert 'poseloop_messages_lost_total{sink="JsonPublisher"} 0.0' in text
+        assert "ZmqPublisher" not in text, "what it drops, at each subscriber's queue, it does not tell"
         assert "process_resident_memory_bytes " in text
 
     asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the room in shared memory is not asked for")
+def test_a_pose_that_shared_memory_has_no_room_for_is_counted() -> None:
+    pytest.importorskip("iceoryx2")
+    publisher = LocalPublisher(uuid4().hex[:12])
+    tap = PoseTap(publisher.name)
+    sinks = Sinks(publisher)
+    for payload in (b"small", bytes(1 << 28), b"small"):  # the second only where there are hundreds of gigabytes
+        sinks.publish(b"pose/cam0", payload)
+    assert [payload for _, payload in tap.receive()] == [b"small"], "a gap tells of those before it"
+    assert sinks.lost() == {"LocalPublisher": 1}
+    tap.close()
+    sinks.close()
+
+
+def test_a_sink_that_counts_nothing_is_told_of_once_it_fails() -> None:
+    with zmq.Context() as context:
+        publisher = ZmqPublisher(context, "tcp://127.0.0.1:*", 8)
+        sinks = Sinks(publisher)
+        assert sinks.lost() == {}
+        sinks.publish(b"pose/cam0", "no bytes")  # type: ignore[arg-type]
+        assert sinks.lost() == {"ZmqPublisher": 1}
+        sinks.close()
 
 
 @pytest.mark.parametrize("setting", ["listen", "publish", "metrics"])

@@ -47,7 +47,11 @@ def service_name(server_id: str) -> str:
 
 
 class PosePort:
-    """The server's side; any thread may publish."""
+    """The server's side; any thread may publish.
+
+    Attributes:
+        dropped: messages that there was no room for.
+    """
 
     def __init__(self, name: str) -> None:
         """Make the service.
@@ -85,6 +89,7 @@ class PosePort:
         self._next_bytes = 0
         self._closed = False
         self._checked_bytes = _STEP_BYTES
+        self.dropped = 0
 
     def publish(self, topic: bytes, payload: bytes) -> None:
         """Leave a message for those who are attached, and wake them; without room for it they see a gap."""
@@ -96,6 +101,7 @@ class PosePort:
                 return
             if room > self._checked_bytes and not self._has_room(room):
                 self._number += 1
+                self.dropped += 1
                 return
             sample, self._next = self._next, None
             if sample is None or self._next_bytes != room:

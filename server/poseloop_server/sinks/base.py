@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 _log = logging.getLogger(__name__)
 STATUS_TOPIC = "status"
@@ -29,6 +29,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of everything; nothing is published afterwards."""
+
+
+@runtime_checkable
+class _Counting(Protocol):
+    """A sink that knows what it gave up."""
+
+    @property
+    def dropped(self) -> int: ...
 
 
 class Sinks:
@@ -63,9 +71,13 @@ class Sinks:
             self.failures[name] += 1
 
     def lost(self) -> dict[str, int]:
-        """Return how many messages each sink failed on or gave up, by its class's name."""
-        lost = {type(sink).__name__: getattr(sink, "dropped", 0) for sink in self._sinks}
-        return {name: dropped + self.failures[name] for name, dropped in lost.items()}
+        """Return how many messages each sink failed on or gave up, by its class's name.
+
+        One that does not count what it gives up, such as a PUB socket, is told of only once it has failed.
+        """
+        failures = dict(self.failures)
+        counted = {type(sink).__name__: sink.dropped for sink in self._sinks if isinstance(sink, _Counting)}
+        return {name: counted.get(name, 0) + failures.get(name, 0) for name in (counted | failures)}
 
     def close(self) -> None:
         """Close each."""

@@ -27,6 +27,11 @@ class LocalPublisher:
         self.name = service_name(server_id)
         self._port = PosePort(self.name)
 
+    @property
+    def dropped(self) -> int:
+        """Poses that shared memory had no room for."""
+        return self._port.dropped
+
     def publish(self, topic: bytes, payload: bytes) -> None:
         """Pass a pose on; whatever else there is goes over ZeroMQ alone."""
         if topic.startswith(_POSES):
