@@ -10,11 +10,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from poseloop.clock import now_ns
+from poseloop.crop import CropView
 from poseloop.errors import PoseloopError
 
 from poseloop_server.doorbell import Doorbell
@@ -67,6 +68,14 @@ class _Source:
 
     member: Member
     source: FrameSource
+
+
+class _Look(NamedTuple):
+    """What a stream with a crop has seen of a frame in the end; no view: inference failed."""
+
+    keypoints: NDArray[np.float32]
+    view: CropView | None
+    ended_ns: int
 
 
 _Taken = tuple[Member, IncomingFrame]
@@ -313,28 +322,36 @@ class Scheduler:
             for one in sound:  # which of them it was shows when each is alone
                 self._serve([one])
             return
+        # All further looks first: what is done with one stream's pose is no part of another one's inference.
+        looks = {
+            number: self._look_again(member, member.following, frame, poses[number], ended_ns)
+            for number, (member, frame) in enumerate(sound)
+            if member.following is not None
+        }
         for number, (member, frame) in enumerate(sound):
-            if member.following is None:
+            look = looks.get(number)
+            if look is None:
                 member.publish(frame, poses[number], started_ns, ended_ns, images[number])
-            else:
-                self._finish(member, member.following, frame, poses[number], started_ns, images[number])
+            elif look.view is not None:
+                member.publish(frame, look.keypoints, started_ns, look.ended_ns, images[number], look.view)
 
-    def _finish(
-        self,
-        member: Member,
-        following: Following,
-        frame: IncomingFrame,
-        keypoints: NDArray[np.float32],
-        started_ns: int,
-        image: NDArray[np.uint8],
-    ) -> None:
-        """Publish what a window showed, once the frame needs no further look."""
+    def _look_again(
+        self, member: Member, following: Following, frame: IncomingFrame, seen: NDArray[np.float32], ended_ns: int
+    ) -> _Look:
+        """Return what a window showed once the frame needs no further look, and when the last one ended."""
+
+        def infer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            nonlocal ended_ns
+            found = self._running.infer(images)
+            ended_ns = now_ns()
+            return found
+
         try:
-            keypoints, view = following.finish(keypoints, self._running.infer)
+            keypoints, view = following.finish(seen, infer)
         except (PoseloopError, MemoryError) as error:
             member.fail(frame, error)
-        else:
-            member.publish(frame, keypoints, started_ns, now_ns(), image, view)
+            return _Look(seen, None, ended_ns)
+        return _Look(keypoints, view, ended_ns)
 
     def _take_over(self, swap: _Swap) -> None:
         """Let another version make the poses from here on, and tell the streams."""

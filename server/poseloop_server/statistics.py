@@ -54,7 +54,8 @@ class Latencies:
         age: captured to published.
         wait: received to inference started.
         inference: around the model.
-        stages: inference ended to published: what is done with the keypoints, and writing the pose.
+        stages: inference ended to published: what is done with the keypoints, and writing the pose; after those of
+            streams that were inferred together with this one and come before it.
         publish: handing the pose to the publisher.
     """
 

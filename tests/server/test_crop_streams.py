@@ -91,6 +91,25 @@ def test_a_window_that_fails_fails_alone_and_its_stream_goes_on(rig: Rig) -> Non
     assert rig.streams["bad"].failed == 1
 
 
+@pytest.mark.parametrize("lost", ["", "a", "b"])
+def test_inference_of_streams_that_share_one_ends_before_any_of_them_is_published(rig: Rig, lost: str) -> None:
+    _search(rig, "a", "b")
+    _occupy(rig)
+    for name in ("a", "b"):
+        rig.put(name, 1, size=SIZE, value=20 if name == lost else 200)
+    rig.finish()
+    assert rig.began() == 2
+    rig.model.permits.release(2)
+    poses = {pose.stream: pose for pose in (pb.Pose.FromString(rig.published.get(timeout=TIMEOUT_S)) for _ in "ab")}
+    ended = {name: pose.stamps.inference_ended_ns for name, pose in poses.items()}
+    assert max(ended.values()) <= min(pose.stamps.published_ns for pose in poses.values())
+    if lost:
+        assert poses[lost].crop.searched
+        assert ended.pop(lost) > max(ended.values()), "the second look is the time of the stream that needs it"
+    else:
+        assert ended["a"] == ended["b"]
+
+
 def test_another_version_of_the_model_searches_anew(rig: Rig, spot_model: Path) -> None:
     _search(rig, "a")
     rig.model.permits.release(100)
