@@ -94,14 +94,24 @@ class Latencies:
         since_ns = now_ns - round(window_s * 1e9)
         poses = [pose for pose in self._recent.copy() if pose[0] >= since_ns]
         columns = np.array(poses, dtype=np.float64).reshape(-1, 4)
-        # Over the span between the first and the last, so that a stream opened just now shows its true rate.
-        span_s = (poses[-1][0] - poses[0][0]) / 1e9 if len(poses) > 1 else 0.0
         return Recent(
-            frames_per_second=(len(poses) - 1) / span_s if span_s > 0 else 0.0,
+            frames_per_second=_rate([pose[0] for pose in poses], now_ns),
             age=_percentiles(columns[:, 1]),
             wait=_percentiles(columns[:, 2]),
             inference=_percentiles(columns[:, 3]),
         )
+
+
+def _rate(published_ns: list[int], now_ns: int) -> float:
+    """Return how many poses a second there were since the first of them."""
+    intervals = len(published_ns) - 1
+    if intervals < 1:
+        return 0.0
+    # From the first pose on, so that a stream opened just now shows its true rate; the silence after the last one
+    # counts where it is longer than an interval, so that a stream that stopped does not keep its rate.
+    span_ns = published_ns[-1] - published_ns[0]
+    span_ns = max(span_ns, now_ns - published_ns[0] - span_ns // intervals)
+    return intervals * 1e9 / span_ns if span_ns > 0 else 0.0
 
 
 def _percentiles(values_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Percentiles:

@@ -246,6 +246,26 @@ def test_histograms_count_every_duration_once(values: list[float]) -> None:
     assert recent.age.p50 <= recent.age.p99 <= recent.age.max
 
 
+def _rate(published_s: list[float], now_s: float) -> float:
+    latencies = Latencies()
+    for at_s in published_s:
+        latencies.add(round(at_s * 1e9), 1.0, 1.0, 1.0)
+    return latencies.recent(round(now_s * 1e9), 5.0).frames_per_second
+
+
+def test_the_rate_of_a_stream_that_stopped_falls() -> None:
+    steady = [100 + number / 30 for number in range(301)]  # until 110 s
+    assert _rate(steady, 110) == pytest.approx(30)
+    assert _rate(steady, 110 + 1 / 30) == pytest.approx(30), "the interval that is under way says nothing yet"
+    after = [_rate(steady, 110 + silent_s) for silent_s in (0.1, 1, 2.5, 4, 4.9, 5.1)]
+    assert after == sorted(after, reverse=True)
+    assert after[2] == pytest.approx(15, rel=0.02), "half of the window had poses"
+    assert after[-1] == 0
+    assert _rate([110, 110.1], 110.15) == pytest.approx(10), "a stream that was opened just now"
+    assert _rate([110, 110], 110.5) == pytest.approx(2)
+    assert _rate([110, 110], 110) == 0
+
+
 def test_a_stream_without_poses_has_no_latency() -> None:
     recent = Latencies().recent(10**9, 5.0)
     assert recent.frames_per_second == 0
