@@ -232,6 +232,19 @@ def test_a_frame_that_gets_in_is_what_it_says(width: int, height: int, kind: int
     assert account.sent == 1
 
 
+def test_a_client_that_does_not_count_has_sent_what_gave_way_in_shared_memory_too() -> None:
+    stream, gate = _stream(Policy.LIVE), FrameGate(1000, None, None)
+    for sequence in (0, 5, 10):
+        header = pb.Frame(sequence=sequence, width=2, height=1, format=pb.PIXEL_FORMAT_GRAY8)
+        gave_way = 4 if sequence else 0
+        frame, client = gate.admit_frame(header, b"ab", 10, gave_way=gave_way)
+        stream.put(frame, client, gave_way)
+    counters = stream.counters()
+    assert (counters.sent, counters.received, counters.dropped_mailbox, counters.in_flight) == (11, 11, 10, 1)
+    assert stream.first_sent == 1
+    stream.loop.close()
+
+
 @given(st.lists(st.floats(0, 2000, exclude_min=True), min_size=1, max_size=50))
 def test_histograms_count_every_duration_once(values: list[float]) -> None:
     latencies = Latencies()

@@ -128,7 +128,7 @@ class _Session:
         """
         # A JPEG is copied: what decodes it must not see it change.
         pixels = bytes(data) if header.format == pb.PIXEL_FORMAT_JPEG else data
-        frame, client = self.gate.admit_frame(header, pixels, received_ns, owner)
+        frame, client = self.gate.admit_frame(header, pixels, received_ns, owner, gave_way)
         if not self.stream.mailbox.has_room:
             raise invalid("sequence", "more frames are unacknowledged than the window allows; wait for answers.")
         self._require_reader()

@@ -159,9 +159,11 @@ class FrameGate:
         return self.admit_frame(message.frame, message.frame.data, received_ns)
 
     def admit_frame(
-        self, wire: pb.Frame, pixels: bytes | memoryview, received_ns: int, owner: object = None
+        self, wire: pb.Frame, pixels: bytes | memoryview, received_ns: int, owner: object = None, gave_way: int = 0
     ) -> tuple[IncomingFrame, ClientAccount]:
         """Check a frame whose data may lie elsewhere; ``owner`` keeps that memory for as long as the frame is there.
+
+        ``gave_way`` frames were sent before it that nobody saw, since it took their place in shared memory.
 
         Raises:
             RefusedError: it can't be right.
@@ -173,7 +175,7 @@ class FrameGate:
         self._check_size(wire)
         _check_data(wire, pixel_format, pixels)
         self._last_sequence = wire.sequence
-        self._frames += 1
+        self._frames += 1 + gave_way
         frame = IncomingFrame(
             sequence=wire.sequence,
             width=wire.width,
