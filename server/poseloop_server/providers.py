@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from poseloop.errors import PoseloopError
 
@@ -47,6 +49,19 @@ PROVIDERS = {
         Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu", "an NVIDIA GPU with TensorRT 10"),
     )
 }
+
+
+RUNTIMES: Final = (*dict.fromkeys(provider.package for provider in PROVIDERS.values()), "onnxruntime-ep-openvino")
+"""The wheels that ONNX Runtime, or a part of it, comes in; usually one or two of them are installed."""
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed, ONNX Runtime's wheels among them, by package."""
+    found = {}
+    for package in (*packages, *RUNTIMES):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 @cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -12,7 +13,8 @@ from poseloop.errors import InvalidInputError
 from poseloop_server import nvidia, providers
 from poseloop_server.model import PoseModel
 from poseloop_server.provider_options import OPTIONS, CudaOptions, TensorRtOptions, read_options
-from poseloop_server.providers import PROVIDERS, ProviderUnavailableError
+from poseloop_server.providers import PROVIDERS, ProviderUnavailableError, versions_of
+from poseloop_server.record.header import versions
 from poseloop_server.session import MAX_SIZES, BoundRun, Session, SizedSession, open_session
 from poseloop_server.settings_sources import load_settings
 
@@ -83,6 +85,21 @@ def test_a_mapping_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 # What is missing
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"])
+def test_any_wheel_of_onnx_runtime_stands_in_what_was_run(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (package, "numpy"):
+        folder = tmp_path / f"{name.replace('-', '_')}-1.2.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # what is installed is this alone
+    assert versions_of("numpy", "grpcio") == {"numpy": "1.2", package: "1.2"}
+    recorded = versions()
+    assert recorded.pop("python")
+    assert recorded == {"numpy": "1.2", package: "1.2"}
 
 
 @pytest.mark.parametrize(("name", "package"), [("openvino", "onnxruntime-openvino"), ("cuda", "onnxruntime-gpu")])

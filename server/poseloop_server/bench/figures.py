@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -17,10 +16,11 @@ from poseloop.images import Color
 from poseloop.types import ModelInfo, Percentiles
 
 from poseloop_server.bench.rig import ServedRun, Setup, StreamRun, Traffic
+from poseloop_server.providers import versions_of
 
 STAGES: Final = ("ingest", "wait", "inference", "publish", "deliver")
 PLACES: Final = ("dropped_outbox", "lost_connection", "dropped_mailbox", "failed")
-_PACKAGES: Final = ("poseloop", "onnxruntime", "grpcio", "pyzmq", "protobuf", "numpy")
+_PACKAGES: Final = ("poseloop", "grpcio", "pyzmq", "protobuf", "numpy")
 # Columns of `StreamRun.poses`.
 _SEQUENCE, _CAPTURED, _PUBLISHED, _REACHED = 0, 1, 5, 6
 
@@ -182,7 +182,7 @@ def conditions(setup: Setup, model: ModelInfo, transport: str, poses: str | None
         "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": versions_of(*_PACKAGES),
     }
 
 

@@ -7,16 +7,14 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from poseloop.clock import clock_id, now_ns
 from poseloop.errors import InvalidInputError
 
+from poseloop_server.providers import versions_of
 from poseloop_server.record.entries import FORMAT, CodeFile, ModelFile
-
-_PACKAGES = ("poseloop", "numpy", "onnxruntime", "onnxruntime-gpu", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +99,7 @@ def path_from(folder: Path, path: str) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions that numbers may depend on, by package; of those that are installed."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **versions_of("poseloop", "numpy", "pydantic")}
 
 
 def _sha256(path: Path) -> str:
