@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from poseloop.clock import now_ns
 from poseloop.crop import Crop
-from poseloop.types import Counters, PixelFormat, Policy
+from poseloop.types import Counters, PixelFormat, Policy, SessionCounters
 
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.mailbox import LiveMailbox, LosslessMailbox, Mailbox
@@ -89,7 +89,7 @@ class Stream:
         published, failed = self.published, self.failed
         dropped_rate, dropped_mailbox = self.dropped_rate, self.dropped_mailbox
         received, client = self.received, self.client
-        return Counters(
+        return SessionCounters(
             sent=client.sent,
             published=published,
             dropped_outbox=client.dropped_outbox,

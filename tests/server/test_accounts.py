@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from poseloop.messages import pose_from_wire
+from poseloop.messages import counters_from_wire, pose_from_wire
 from poseloop.types import ModelSpec, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server.frames import IncomingFrame
@@ -19,7 +19,7 @@ from poseloop_server.pose_writer import PoseWriter
 from poseloop_server.refusal import RefusedError
 from poseloop_server.statistics import BUCKETS_MS, Latencies
 from poseloop_server.stream import ClientAccount, Stream, StreamIdentity, make_mailbox
-from poseloop_server.wire import varint
+from poseloop_server.wire import counters_to_wire, varint
 
 
 def _frame(sequence: int, captured_ns: int = 5) -> IncomingFrame:
@@ -93,7 +93,8 @@ class Account(RuleBasedStateMachine):
         if not hasattr(self, "stream"):
             return
         waiting = len(self.stream.mailbox) + (self.in_hand is not None)
-        assert self.stream.counters().in_flight == waiting
+        counters = self.stream.counters()
+        assert counters.in_flight == counters.sent - counters.published - counters.dropped == waiting
         assert self.stream.is_drained == (waiting == 0)
 
     @invariant()
@@ -230,6 +231,16 @@ def test_a_frame_that_gets_in_is_what_it_says(width: int, height: int, kind: int
     assert channels is not None
     assert len(frame.data) == width * height * channels <= 30 * channels
     assert account.sent == 1
+
+
+def test_what_earlier_sessions_of_a_client_counted_is_not_in_flight() -> None:
+    stream = _stream(Policy.LIVE)
+    for sent in (101, 102):
+        stream.put(_frame(sent), ClientAccount(sent, dropped_outbox=7, lost_connection=3))
+    told = counters_from_wire(counters_to_wire(stream.counters()))
+    assert (told.sent, told.received, told.dropped_mailbox) == (102, 2, 1)
+    assert told.in_flight == stream.counters().in_flight == 1
+    stream.loop.close()
 
 
 def test_a_client_that_does_not_count_has_sent_what_gave_way_in_shared_memory_too() -> None:

@@ -13,6 +13,7 @@ from poseloop.types import (
     PixelFormat,
     Policy,
     Pose,
+    SessionCounters,
     Stamps,
     StreamInfo,
 )
@@ -31,7 +32,7 @@ POLICY_FROM_WIRE = {wire: value for value, wire in POLICY_TO_WIRE.items()}
 
 def counters_from_wire(message: pb.StreamCounters) -> Counters:
     """Read one stream's account."""
-    return Counters(
+    return SessionCounters(
         sent=message.client.sent,
         published=message.published,
         dropped_outbox=message.client.dropped_outbox,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
@@ -23,6 +23,9 @@ models_app = typer.Typer(help="List, load, swap and unload the models of a serve
 
 def _model_document(model: ModelInfo) -> dict[str, Any]:
     return {**asdict(model), "spec": model.spec.model_dump()}
+
+
+_SPANS: Final = "sent, outbox and connection: over all sessions of the client; the rest: since the stream was opened"
 
 
 def _table(*columns: str) -> Table:
@@ -132,6 +135,8 @@ def _dropped(counters: Counters) -> str:
 def _stream_table(streams: list[StreamInfo]) -> Table:
     columns = ("stream", "model", "policy", "frames", "fps", "age p50/p99", "sent", "published", "dropped")
     table = _table(*columns)
+    table.caption = _SPANS
+    table.caption_justify = "left"
     for stream in streams:
         table.add_row(
             Text(stream.name),

@@ -122,7 +122,12 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """One stream's account at one moment: sent = published + every drop + in flight."""
+    """One stream's account at one moment: sent = published + every drop + in flight.
+
+    A sender's own account is over all its sessions. In what the server tells, ``sent``, ``dropped_outbox`` and
+    ``lost_connection`` are the client's, over all its sessions too, and the rest counts since the stream was opened:
+    after a reconnect the sum only holds in the sender's own.
+    """
 
     sent: int = 0
     published: int = 0
@@ -140,8 +145,22 @@ class Counters:
 
     @property
     def in_flight(self) -> int:
-        """Frames that are neither published nor dropped yet."""
+        """Frames that are neither published nor dropped yet; in what the server tells, those that it has."""
         return self.sent - self.published - self.dropped
+
+
+class SessionCounters(Counters):
+    """An account as the server tells it."""
+
+    __slots__ = ()
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that the server has and that are neither published nor dropped yet.
+
+        From what it counts itself since the stream was opened, since what the client counts may be of earlier sessions.
+        """
+        return self.received - self.published - self.dropped_rate - self.dropped_mailbox - self.failed
 
 
 @dataclass(frozen=True, slots=True)

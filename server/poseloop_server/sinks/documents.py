@@ -48,16 +48,21 @@ class StampsDocument(_Document):
 
 
 class CountersDocument(_Document):
-    """The stream's account: sent = published + every drop + in flight."""
+    """The stream's account: sent = published + every drop + in flight, until its client connects again.
 
-    sent: Count
-    published: Count
-    dropped_outbox: Count
-    lost_connection: Count
-    dropped_mailbox: Count
-    failed: Count
-    received: Count
-    dropped_rate: Count
+    What the client counts is over all its sessions, what the server counts since it opened the stream.
+    """
+
+    sent: Count = Field(description="by the client, over all its sessions")
+    published: Count = Field(description="since the stream was opened")
+    dropped_outbox: Count = Field(
+        description="replaced by a newer frame before they left the client, over all its sessions"
+    )
+    lost_connection: Count = Field(description="in flight when a connection of the client broke, over all its sessions")
+    dropped_mailbox: Count = Field(description="replaced by a newer frame before inference, since it was opened")
+    failed: Count = Field(description="inference failed on them, since it was opened")
+    received: Count = Field(description="arrived at the server, since it was opened")
+    dropped_rate: Count = Field(description="over the stream's rate limit, since it was opened")
 
 
 class CropDocument(_Document):
