@@ -132,13 +132,17 @@ class LoopConfig(Part):
     @property
     def code(self) -> tuple[str, ...]:
         """The files of own stages, as the configuration names them."""
-        entries = (entry for stream in self.streams.values() for entry in stream.stages)
-        return tuple(dict.fromkeys(entry.config.file for entry in entries if hasattr(entry.config, "file")))
+        return tuple(dict.fromkeys(file for name in self.streams for file in self.code_of(name)))
 
     @property
     def record_folder(self) -> Path | None:
         """Where the log goes; None: nowhere."""
         return None if self.record is None else self._folder / self.record
+
+    def code_of(self, stream: str) -> tuple[str, ...]:
+        """Return the files of a stream's own stages, as the configuration names them."""
+        stages = (self.stream(stream) or StreamConfig()).stages
+        return tuple(dict.fromkeys(entry.config.file for entry in stages if hasattr(entry.config, "file")))
 
     def stream(self, name: str) -> StreamConfig | None:
         """Return what is configured for a stream; None: nothing."""

@@ -13,15 +13,15 @@ from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.types import Counters, ModelSpec
 
 from poseloop_server.loop.chain import StreamLoop
-from poseloop_server.loop.compiled import check_streams, compile_stream
-from poseloop_server.loop.config import LoopConfig, load_loop
+from poseloop_server.loop.compiled import check_streams
+from poseloop_server.loop.config import ANY_STREAM, LoopConfig, load_loop
 from poseloop_server.loop.config_json import loop_to_json
 from poseloop_server.loop.live import LiveLoop
 from poseloop_server.loop.prepared import prepare_outputs, require_keypoints
 from poseloop_server.outputs.base import Outcome, OutputServices, OutputUnavailableError, Status
 from poseloop_server.outputs.runner import OutputRunner
-from poseloop_server.record.entries import ModelFile
-from poseloop_server.record.header import Experiment, Start
+from poseloop_server.record.entries import CodeFile, ModelFile
+from poseloop_server.record.header import Experiment, Start, code_files
 from poseloop_server.record.writer import LogWriter
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class LiveExperiment:
         self._making = threading.Lock()
         self._opened: set[LiveLoop] = set()
         self._closing: dict[str, Closing] = {}  # by stream
-        self._code: set[str] = set()  # files of own stages
+        self._chains: dict[tuple[str, tuple[str, ...]], StreamLoop] = {}  # made at the start, and not opened yet
+        self._files: tuple[CodeFile, ...] = ()  # of own stages, as they were loaded for these
         self._began = Start.now()
 
     @property
@@ -122,8 +123,8 @@ class LiveExperiment:
             output.end()  # all of them first, so that none waits for another one's last call
         for output in self._outputs.values():
             output.close()
-        for loop in self._made.values():
-            loop.chain.close()
+        for chain in (*self._chains.values(), *(loop.chain for loop in self._made.values())):
+            chain.close()
         if self._writer is not None:
             self._writer.close(reason)
 
@@ -146,8 +147,8 @@ class LiveExperiment:
         keypoints = tuple(model.spec.keypoints)
         with self._making:  # two clients may open one name at once; what its triggers know must not be made twice
             if (stream, keypoints) not in self._made:
-                problem = partial(self._problem, stream)
-                chain = StreamLoop(self.config, stream, keypoints, began_ns=self._began.ns, problem=problem)
+                # What the header tells of own stages is what was loaded at the start; so that is what has to run.
+                chain = self._chains.pop((stream, keypoints), None) or self._chain(stream, keypoints)
                 self._made[stream, keypoints] = LiveLoop(chain, keypoints, self._outputs, self._writer)
 
     def open_stream(self, stream: str, model: PoseModel) -> LiveLoop | None:
@@ -166,7 +167,9 @@ class LiveExperiment:
         if (before := self._closing.pop(stream, None)) is not None:
             before.tell()  # the record has to close a stream before it opens the next of that name
         if self._writer is not None:
-            self._writer.stream_opened(stream, model.name, model.sha256, keypoints, continues)
+            ran = code_files(loop.chain.sources, self.config.folder)
+            later = [file for file in ran if file not in self._files]
+            self._writer.stream_opened(stream, model.name, model.sha256, keypoints, continues, later)
         return loop
 
     def close_stream(
@@ -230,7 +233,11 @@ class LiveExperiment:
             loop.end_if_silent()
 
     def _check(self, models: Mapping[str, ModelSpec]) -> None:
-        """Compile what is configured for the streams whose model is known: that they name, or the only one there is."""
+        """Compile what is configured for the streams whose model is known: that they name, or the only one there is.
+
+        Their chains are kept, so that own stages run as they were loaded here; what stands for any stream is made for
+        each when it opens.
+        """
         keypoints = {name: tuple(spec.keypoints) for name, spec in models.items()}
         check_streams(self.config, keypoints)
         require_keypoints(self.config, (name for names in keypoints.values() for name in names))
@@ -238,8 +245,15 @@ class LiveExperiment:
         for name, config in self.config.streams.items():
             model = config.model or only
             if model is not None:
-                for _, stage in compile_stream(self.config, name, keypoints[model]).stages:
-                    self._code |= {str(source.path) for source in getattr(stage, "sources", ())}
+                chain = self._chain(name, keypoints[model])
+                if name != ANY_STREAM:
+                    self._chains[name, keypoints[model]] = chain
+        sources = (source for chain in self._chains.values() for source in chain.sources)
+        self._files = code_files(sources, self.config.folder)
+
+    def _chain(self, stream: str, keypoints: tuple[str, ...]) -> StreamLoop:
+        problem = partial(self._problem, stream)
+        return StreamLoop(self.config, stream, keypoints, began_ns=self._began.ns, problem=problem)
 
     def _begin_record(self, models: Sequence[PoseModel]) -> None:
         folder = self.config.record_folder
@@ -250,8 +264,7 @@ class LiveExperiment:
             configuration=loop_to_json(self.config),
             server_id=self._services.server_id,
             models=tuple(ModelFile(name=model.name, sha256=model.sha256) for model in models),
-            folder=self.config.folder,
-            code=tuple(sorted(self._code)),
+            files=self._files,
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)

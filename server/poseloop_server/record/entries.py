@@ -71,6 +71,7 @@ class StreamOpened(_Entry):
     model_sha256: str
     keypoints: tuple[str, ...] = Field(description="names, in the order of their axis")
     continues: bool = Field(description="what triggers know of an earlier stream of this name goes on, such as limits")
+    files: tuple[CodeFile, ...] = Field((), description="of own stages that were loaded since the start")
 
 
 class ModelSwapped(_Entry):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from poseloop.clock import clock_id, now_ns
-from poseloop.errors import InvalidInputError
 
 from poseloop_server.providers import versions_of
 from poseloop_server.record.entries import FORMAT, CodeFile, ModelFile
+from poseloop_server.stages.user_imports import SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +45,17 @@ class Experiment:
         configuration: as read, its text and all values; a replay rebuilds the loop from it.
         server_id: of the server that runs it.
         models: that the server has, as name and SHA-256 of the file.
-        folder: of the configuration.
-        code: files of the user's own stages, absolute or from ``folder`` on.
+        files: of the user's own stages that were loaded for the streams whose model is known at the start.
     """
 
     name: str
     configuration: Mapping[str, Any]
     server_id: str = ""
     models: tuple[ModelFile, ...] = ()
-    folder: Path = Path()
-    code: tuple[str, ...] = ()
+    files: tuple[CodeFile, ...] = ()
 
     def header(self, start: Start) -> dict[str, Any]:
-        """Return the fields of the header.
-
-        Raises:
-            InvalidInputError: a file of an own stage can't be read.
-        """
+        """Return the fields of the header."""
         return {
             "format": FORMAT,
             "experiment": self.name,
@@ -71,21 +64,17 @@ class Experiment:
             "clock_id": clock_id(),
             "server_id": self.server_id,
             "configuration": dict(self.configuration),
-            "files": [each.model_dump() for each in code_files(self.code, self.folder)],
+            "files": [each.model_dump() for each in self.files],
             "models": [each.model_dump() for each in self.models],
             "versions": versions(),
             "platform": platform.platform(),
         }
 
 
-def code_files(paths: Iterable[str], folder: Path) -> list[CodeFile]:
-    """Return files of own stages with their SHA-256.
-
-    Raises:
-        InvalidInputError: one can't be read.
-    """
-    names = {path_from(folder, path): folder / path for path in paths}
-    return [CodeFile(path=name, sha256=_sha256(file)) for name, file in sorted(names.items())]
+def code_files(sources: Iterable[SourceFile], folder: Path) -> tuple[CodeFile, ...]:
+    """Return what own stages have run, each file once; one that was run in two versions stands there twice."""
+    found = {(path_from(folder, str(source.path)), source.sha256) for source in sources}
+    return tuple(CodeFile(path=path, sha256=sha256) for path, sha256 in sorted(found))
 
 
 def path_from(folder: Path, path: str) -> str:
@@ -100,10 +89,3 @@ def path_from(folder: Path, path: str) -> str:
 def versions() -> dict[str, str]:
     """Return the versions that numbers may depend on, by package; of those that are installed."""
     return {"python": platform.python_version(), **versions_of("poseloop", "numpy", "pydantic")}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidInputError(f"the stage's file {path} can't be read: {error.strerror}; correct its path") from None

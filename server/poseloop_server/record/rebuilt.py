@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from poseloop.errors import InvalidInputError
@@ -10,7 +11,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_server.loop.chain import StreamLoop
 from poseloop_server.loop.config import LoopConfig
 from poseloop_server.loop.config_json import loop_from_json
-from poseloop_server.record.entries import Header
+from poseloop_server.record.entries import CodeFile, Header, StreamOpened
 from poseloop_server.record.header import path_from, versions
 from poseloop_server.record.replay import Loop, MakeLoop
 
@@ -30,10 +31,13 @@ def loop_maker(header: Header, own_code: bool = False, folder: Path | None = Non
     place = {} if folder is None else {"folder": str(folder)}
     config = loop_from_json({**header.configuration, **place})
     if config.code:
-        _require_code(header, config, own_code)
+        _require_permission(config, own_code)
+        _require_files(header.files, config.folder)
 
-    def make(stream: str, keypoints: tuple[str, ...]) -> Loop:
-        return StreamLoop(config, stream, keypoints, began_ns=header.started_ns)
+    def make(opened: StreamOpened) -> Loop:
+        _require_files(opened.files, config.folder)
+        _require_recorded((*header.files, *opened.files), config, opened.stream)
+        return StreamLoop(config, opened.stream, opened.keypoints, began_ns=header.started_ns)
 
     return make
 
@@ -45,24 +49,37 @@ def other_versions(header: Header) -> dict[str, tuple[str, str]]:
     return {name: (header.versions[name], now[name]) for name in sorted(names) if header.versions[name] != now[name]}
 
 
-def _require_code(header: Header, config: LoopConfig, own_code: bool) -> None:
-    recorded = {file.path: file.sha256 for file in header.files}
-    named = [path_from(config.folder, name) for name in config.code]
+def _require_permission(config: LoopConfig, own_code: bool) -> None:
     if not own_code:
+        named = ", ".join(path_from(config.folder, name) for name in config.code)
         raise InvalidInputError(
-            f"the log's stages run your own code, {', '.join(named)}; read it, and allow it with --run-own-code if you "
-            "trust it"
+            f"the log's stages run your own code, {named}; read it, and allow it with --run-own-code if you trust it"
         )
-    for name in dict.fromkeys((*named, *recorded)):
-        path = config.folder / name
+
+
+def _require_files(files: Iterable[CodeFile], folder: Path) -> None:
+    """Check that files are there as they were when they ran."""
+    for file in files:
+        path = folder / file.path
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise InvalidInputError(
                 f"the stage's file {path} can't be read: {error.strerror}; give its folder with --folder"
             ) from None
-        if found != recorded.get(name):
+        if found != file.sha256:
             raise InvalidInputError(
                 f"the stage's file {path} is not the one that ran: its SHA-256 is {found[:12]}…, and was "
-                f"{recorded.get(name, 'not recorded')[:12]}…; give the folder of that version with --folder"
+                f"{file.sha256[:12]}…; give the folder of that version with --folder"
+            )
+
+
+def _require_recorded(files: Iterable[CodeFile], config: LoopConfig, stream: str) -> None:
+    """Check that the log has the SHA-256 of every file that a stream's configuration names."""
+    recorded = {file.path for file in files}
+    for name in config.code_of(stream):
+        if path_from(config.folder, name) not in recorded:
+            raise InvalidInputError(
+                f"the log does not say what the stage's file {config.folder / name} was when it ran: its SHA-256 was "
+                f"not recorded, so the stream {stream} can't be replayed"
             )

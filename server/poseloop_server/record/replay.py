@@ -56,8 +56,8 @@ class Loop(Protocol):
         """Begin another stream of the same name."""
 
 
-MakeLoop = Callable[[str, tuple[str, ...]], Loop]
-"""Makes the loop of a stream of that name with these keypoints, as it is at the start of the experiment."""
+MakeLoop = Callable[[StreamOpened], Loop]
+"""Makes the loop of a stream, as it is at the start of the experiment; raises InvalidInputError."""
 
 
 def replay(log: Log, make: MakeLoop, on_pose: Callable[[int], None] = lambda _: None) -> ReplayResult:
@@ -122,7 +122,7 @@ def _opened(made: dict[tuple[str, tuple[str, ...]], _Stream], entry: StreamOpene
     key = (entry.stream, entry.keypoints)
     before = made.get(key)
     if not entry.continues:
-        before = made[key] = _Stream(make(entry.stream, entry.keypoints), entry.keypoints)
+        before = made[key] = _Stream(make(entry), entry.keypoints)
     elif before is None:
         before = made[key] = _Stream(None, entry.keypoints)
     elif before.loop is not None:

@@ -16,6 +16,7 @@ from poseloop_server.loop.decision import Decision
 from poseloop_server.outputs.base import Outcome
 from poseloop_server.record.backlog import Backlog, Item
 from poseloop_server.record.encode import PoseRecord, line_of
+from poseloop_server.record.entries import CodeFile
 from poseloop_server.record.header import Experiment, Start
 from poseloop_server.record.log_file import create_log, require_space
 from poseloop_server.record.log_thread import LogThread, Pace
@@ -73,7 +74,13 @@ class LogWriter:
         return self._backlog.lost
 
     def stream_opened(
-        self, stream: str, model: str, model_sha256: str, keypoints: Sequence[str], continues: bool = False
+        self,
+        stream: str,
+        model: str,
+        model_sha256: str,
+        keypoints: Sequence[str],
+        continues: bool = False,
+        files: Sequence[CodeFile] = (),
     ) -> None:
         """Say that a stream was opened.
 
@@ -83,6 +90,7 @@ class LogWriter:
             model_sha256: of the model's file.
             keypoints: names, in the order of their axis.
             continues: whether its loop is that of an earlier stream of this name, with what that knows.
+            files: of its own stages, as far as the header lacks them.
         """
         self._say(
             "stream_opened",
@@ -91,6 +99,7 @@ class LogWriter:
             model_sha256=model_sha256,
             keypoints=list(keypoints),
             continues=continues,
+            files=[each.model_dump() for each in files],
         )
 
     def model_swapped(self, stream: str, model: str, model_sha256: str) -> None:

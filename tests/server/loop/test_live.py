@@ -220,7 +220,8 @@ def test_two_clients_that_open_a_name_at_once_get_one_loop(
         return made[-1]
 
     monkeypatch.setattr("poseloop_server.loop.experiment.StreamLoop", make)
-    threads = [threading.Thread(target=experiment.prepare_stream, args=("cam0", model())) for _ in range(2)]
+    other = model((*NAMES, "ear"))  # what is known at the start was made there
+    threads = [threading.Thread(target=experiment.prepare_stream, args=("cam0", other)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -16,7 +16,7 @@ from poseloop_server.loop.decision import Arming, Decision
 from poseloop_server.loop.pose import LoopPose
 from poseloop_server.outputs.base import Outcome, Status
 from poseloop_server.record.encode import PoseRecord, packed
-from poseloop_server.record.header import Experiment, Start
+from poseloop_server.record.header import Experiment, Start, code_files
 from poseloop_server.record.writer import LogWriter, Pace
 
 KEYPOINTS = ("snout", "neck", "tail")
@@ -86,16 +86,15 @@ class Session:
         self._random = random
         self._draws = np.random.default_rng(random.randrange(2**32))
         start = Start.now()
-        experiment = Experiment(
-            self.config.experiment, loop_to_json(self.config), "server", folder=folder, code=self.config.code
-        )
+        self.loops = {name: StreamLoop(self.config, name, KEYPOINTS, began_ns=start.ns) for name in streams}
+        files = code_files((source for loop in self.loops.values() for source in loop.sources), folder)
+        experiment = Experiment(self.config.experiment, loop_to_json(self.config), "server", files=files)
         self.writer = LogWriter(experiment, folder, pace=Pace(least_mib=1, limit=10**6), start=start)
         self._now_ns = start.ns
         self._sequence = 0
         self._place = np.array([160.0, 120.0])
         self._heading = 0.0
         self.decisions = 0
-        self.loops = {name: StreamLoop(self.config, name, KEYPOINTS, began_ns=start.ns) for name in streams}
         for name in streams:
             self.writer.stream_opened(name, "arena", "0" * 64, KEYPOINTS)
 

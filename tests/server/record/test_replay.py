@@ -186,13 +186,13 @@ def test_own_code_runs_only_when_it_is_allowed_and_unchanged(tmp_path: Path) -> 
     session = Session(tmp_path, random, configuration)
     session.run(200)
     log = Log(session.end())
-    assert [file.path for file in log.header.files] == ["mine.py"]
+    assert [file.path for file in log.header.files] == ["helper.py", "mine.py"]
     result = replay(log, loop_maker(log.header, own_code=True))
     assert result.same
     assert result.poses == 200
     with pytest.raises(InvalidInputError, match=r"run your own code, mine.py; read it.*--run-own-code"):
         loop_maker(log.header)
-    with pytest.raises(InvalidInputError, match=r"mine.py can't be read.*--folder"):
+    with pytest.raises(InvalidInputError, match=r"helper.py can't be read.*--folder"):
         loop_maker(log.header, own_code=True, folder=tmp_path / "elsewhere")
     stage.write_text(OWN_STAGE + "\n")
     with pytest.raises(

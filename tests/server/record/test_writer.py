@@ -13,7 +13,7 @@ import pytest
 from poseloop.errors import InvalidInputError
 from poseloop.types import Counters
 from poseloop_server.outputs.base import Outcome, Status
-from poseloop_server.record.entries import Closed, Lost, ModelFile, PoseEntry
+from poseloop_server.record.entries import Closed, CodeFile, Lost, ModelFile, PoseEntry, StreamOpened
 from poseloop_server.record.header import Experiment, Start
 from poseloop_server.record.log_file import create_log, file_name_of
 from poseloop_server.record.log_thread import Pace
@@ -32,13 +32,14 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def test_all_that_is_said_stands_in_the_log_in_its_order(tmp_path: Path) -> None:
-    (tmp_path / "stage.py").write_text("x = 1\n")
-    experiment = Experiment(
-        "fear", {"seed": 3, "nan": float("nan")}, "s1", (ModelFile(name="mouse", sha256="ab"),), tmp_path, ("stage.py",)
+    files = tuple(
+        CodeFile(path=f"{name}.py", sha256=sha256 * 32) for name, sha256 in (("stage", "ab"), ("later", "cd"))
     )
+    models = (ModelFile(name="mouse", sha256="ab"),)
+    experiment = Experiment("fear", {"seed": 3, "nan": float("nan")}, "s1", models, files[:1])
     start = Start(datetime(2026, 1, 31, 14, 25, tzinfo=UTC), 17)
     writer = begin(tmp_path, experiment=experiment, start=start)
-    writer.stream_opened("cam0", "mouse", "ab", NAMES)
+    writer.stream_opened("cam0", "mouse", "ab", NAMES, files=files[1:])
     writer.pose(pose(1))
     writer.armed("cam0", "near", True, 5)
     writer.pose(pose(2), (decision(1, 2), decision(0, 2, False, "refractory", "far")))
@@ -55,7 +56,9 @@ def test_all_that_is_said_stands_in_the_log_in_its_order(tmp_path: Path) -> None
     assert writer.path.name == "fear_20260131T142500Z.jsonl"
     assert (log.header.started_ns, log.header.started_utc, log.header.experiment) == (17, start.utc, "fear")
     assert log.header.configuration == {"seed": 3, "nan": "NaN"}
-    assert log.header.files[0].path == "stage.py"
+    assert log.header.files == files[:1]
+    assert isinstance(entries[0], StreamOpened)
+    assert entries[0].files == files[1:]
     assert log.header.versions["python"]
     assert [entry.kind for entry in entries] == [
         *("stream_opened", "pose", "armed", "pose", "decision", "decision", "outcome", "model_swapped", "account"),
@@ -212,8 +215,6 @@ def test_a_folder_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) ->
         begin(tmp_path / "file")
     with pytest.raises(InvalidInputError, match=r"has \d+ MiB free.*make room"):
         begin(tmp_path / "new", pace=Pace(least_mib=1 << 40))
-    with pytest.raises(InvalidInputError, match=r"stage's file .*gone.py can't be read"):
-        begin(tmp_path, experiment=Experiment("x", {}, code=("gone.py",), folder=tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 

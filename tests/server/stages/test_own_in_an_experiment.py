@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +19,7 @@ from poseloop_server.loop.config import load_loop
 from poseloop_server.loop.experiment import LiveExperiment
 from poseloop_server.model import PoseModel
 from poseloop_server.outputs.base import OutputServices
-from poseloop_server.record.entries import DecisionEntry
+from poseloop_server.record.entries import CodeFile, DecisionEntry, StreamOpened
 from poseloop_server.record.reader import Log
 from poseloop_server.record.rebuilt import loop_maker
 from poseloop_server.record.replay import replay
@@ -84,13 +89,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def experiment(folder: Path, spot_model: Path) -> Path:
-    """Run 25 poses through it, and return its log."""
-    model = PoseModel(spot_model)
+def experiment(
+    folder: Path,
+    spot_model: Path,
+    *,
+    models: int = 1,
+    stream: str = "cam0",
+    before_opening: Callable[[], object] = lambda: None,
+) -> Path:
+    """Run 25 poses through it, and return its log; with several models the configuration tells no stream's."""
+    model, *others = (PoseModel(spot_model, name=f"spot{number}") for number in range(models))
     live = LiveExperiment(folder / "loop.yaml", OutputServices(Sinks(), "server"))
-    live.start([model])
-    live.prepare_stream("cam0", model)
-    loop = live.open_stream("cam0", model)
+    live.start([model, *others])
+    before_opening()
+    live.prepare_stream(stream, model)
+    loop = live.open_stream(stream, model)
     assert loop is not None
     assert live.record is not None
     log, began = live.record, now_ns()
@@ -100,7 +113,7 @@ def experiment(folder: Path, spot_model: Path) -> Path:
         keypoints = np.array([[(4.0 * (number % 9), 10, 0.9), (20, 20, 0.9)]], np.float32)
         loop.step(frame, keypoints, (at, at), None, None)
         loop.published(now_ns())
-    live.close_stream("cam0", "the camera was closed", Counters(sent=25, published=25))
+    live.close_stream(stream, "the camera was closed", Counters(sent=25, published=25))
     live.stop()
     return log
 
@@ -132,3 +145,59 @@ def test_a_changed_neighbour_is_noticed_before_a_replay(folder: Path, spot_model
     write(folder, "code/helper.py", "def length(step):\n    return 0.0\n")
     with pytest.raises(InvalidInputError, match=r"helper\.py is not the one that ran"):
         loop_maker(log.header, own_code=True)
+
+
+EDITED = MINE.replace("> 60", "> 90")
+
+
+def opened(log: Log) -> StreamOpened:
+    (entry,) = (entry for entry in log.entries() if isinstance(entry, StreamOpened))
+    return entry
+
+
+def as_it_is(folder: Path, name: str) -> CodeFile:
+    return CodeFile(path=name, sha256=sha256((folder / name).read_bytes()).hexdigest())
+
+
+def test_a_file_that_is_edited_before_its_stream_opens_runs_as_the_header_has_it(
+    folder: Path, spot_model: Path
+) -> None:
+    ran = as_it_is(folder, "code/mine.py")
+    path = experiment(folder, spot_model, before_opening=partial(write, folder, "code/mine.py", EDITED))
+    log = Log(path)
+    assert ran in log.header.files
+    assert opened(log).files == ()
+    with pytest.raises(InvalidInputError, match=r"mine\.py is not the one that ran"):
+        loop_maker(log.header, own_code=True)
+    write(folder, "code/mine.py", MINE)
+    result = replay(log, loop_maker(log.header, own_code=True))
+    assert (result.poses, result.different) == (25, 0)
+
+
+@pytest.mark.parametrize("others", [{"models": 2}, {"stream": "cam7"}])
+def test_files_that_are_loaded_when_a_stream_opens_stand_there(
+    folder: Path, spot_model: Path, others: dict[str, Any]
+) -> None:
+    write(folder, "loop.yaml", CONFIG.replace("cam0:", '"*":') if "stream" in others else CONFIG)
+    path = experiment(folder, spot_model, before_opening=partial(write, folder, "code/mine.py", EDITED), **others)
+    log = Log(path)
+    ran = as_it_is(folder, "code/mine.py")
+    assert log.header.files == ()
+    assert ran in opened(log).files
+    assert [file.path for file in opened(log).files] == ["code/helper.py", "code/mine.py", "code/processor.py"]
+    result = replay(log, loop_maker(log.header, own_code=True))
+    assert (result.poses, result.different) == (25, 0)
+    write(folder, "code/mine.py", MINE + "\n")
+    with pytest.raises(InvalidInputError, match=r"mine\.py is not the one that ran"):
+        replay(log, loop_maker(log.header, own_code=True))
+
+
+def test_a_file_whose_hash_no_line_has_is_not_run(folder: Path, spot_model: Path) -> None:
+    path = experiment(folder, spot_model, models=2)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line.pop("files", None)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = Log(path)
+    with pytest.raises(InvalidInputError, match=r"mine\.py was when it ran: its SHA-256 was not recorded"):
+        replay(log, loop_maker(log.header, own_code=True))
