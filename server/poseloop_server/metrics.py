@@ -102,7 +102,10 @@ def _acts(experiment: LiveExperiment) -> Iterator[Metric]:
     suppressed = CounterMetricFamily(
         "poseloop_trigger_suppressed", "Rises that did not fire", labels=["stream", "trigger", "reason"]
     )
+    failed = CounterMetricFamily("poseloop_stage_failures", "Poses that a stage failed on", labels=["stream", "stage"])
     for stream, loop in experiment.loops.items():
+        for stage, count in loop.chain.stage_failures.items():
+            failed.add_metric([stream, stage], count)
         for trigger in loop.chain.status():
             fired.add_metric([stream, trigger.name], trigger.fired)
             for reason, count in trigger.suppressed.items():
@@ -116,7 +119,7 @@ def _acts(experiment: LiveExperiment) -> Iterator[Metric]:
             commands.add_metric([name, status.value], count)
     lost = CounterMetricFamily("poseloop_record_entries_lost", "Entries that the record lacks")
     lost.add_metric([], experiment.record_lost)
-    yield from (fired, suppressed, commands, connected, lost)
+    yield from (fired, suppressed, failed, commands, connected, lost)
 
 
 def _frame_counters(totals: dict[str, Totals]) -> Iterator[Metric]:

@@ -193,7 +193,7 @@ class StreamLoop:
 
     @property
     def stage_failures(self) -> Mapping[str, int]:
-        """How many poses each kind of stage failed on."""
+        """How many poses each stage failed on, by its kind, and its place where there are several of a kind."""
         return dict(self._stages.failures)
 
     def status(self) -> tuple[TriggerStatus, ...]:

@@ -189,16 +189,19 @@ class LiveExperiment:
         if writer is None:
             return None
 
+        failures = dict(loop.chain.stage_failures)
+
         def tell(why: str) -> None:
-            writer.stream_closed(stream, why, counters, clock_uncertainty_ns)
+            writer.stream_closed(stream, why, counters, clock_uncertainty_ns, failures)
 
         self._closing[stream] = Closing(tell, reason)
         return self._closing[stream]
 
     def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int) -> None:
         """Put a stream's account into the record; once a second is enough."""
-        if self._writer is not None and stream in self._loops:
-            self._writer.account(stream, counters, clock_uncertainty_ns)
+        loop = self._loops.get(stream)
+        if self._writer is not None and loop is not None:
+            self._writer.account(stream, counters, clock_uncertainty_ns, loop.chain.stage_failures)
 
     def arm(self, stream: str, trigger: str, armed: bool) -> int:
         """Arm or disarm triggers from each stream's next pose on.

@@ -23,14 +23,17 @@ class StageLine:
         problem: told once of each stage that fails.
 
     Attributes:
-        failures: how many poses each kind of stage failed on.
-        at: the stage that is at work; "" where none is.
+        failures: how many poses each stage failed on, by its name: its kind, and where others are of that kind its
+            place too, such as ``python 2``.
+        at: the name of the stage that is at work; "" where none is.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Stage]], problem: Callable[[str], None]) -> None:
         self._stages = tuple(stages)
+        self._names = _names([kind for kind, _ in stages])
         self._problem = problem
         self._size = (0, 0)
+        self._told: set[tuple[str, str]] = set()
         self.failures: Counter[str] = Counter()
         self.at = ""
 
@@ -43,31 +46,31 @@ class StageLine:
             if self._size != (0, 0):
                 self.reset()
             self._size = (pose.width, pose.height)
-        for kind, stage in self._stages:
-            self.at = kind
-            pose = self._through(kind, stage, pose)
+        for name, (kind, stage) in zip(self._names, self._stages, strict=True):
+            self.at = name
+            pose = self._through(name, kind, stage, pose)
         self.at = ""
         return pose
 
     def reset(self) -> None:
         """Let every stage forget what came before."""
-        for kind, stage in self._stages:
-            self.at = kind
+        for name, (_, stage) in zip(self._names, self._stages, strict=True):
+            self.at = name
             try:
                 stage.reset()
             except Exception as error:
-                self._failed(kind, f"{_as_words(error)} when it was to start anew")
+                self._tell(name, _as_words(error), " when it was to start anew")
         self.at = ""
 
     def close(self) -> None:
         """Let stages that have something to bring to an end do so; may be called twice."""
-        for kind, stage in self._stages:
+        for name, (_, stage) in zip(self._names, self._stages, strict=True):
             try:
                 getattr(stage, "close", _nothing)()
             except Exception as error:
-                self._failed(kind, f"{_as_words(error)} when it ended")
+                self._tell(name, _as_words(error), " when it ended")
 
-    def _through(self, kind: str, stage: Stage, pose: LoopPose) -> LoopPose:
+    def _through(self, name: str, kind: str, stage: Stage, pose: LoopPose) -> LoopPose:
         before = (pose.keypoints, dict(pose.values), list(pose.doubts), pose.time_ns)
         identity = _identity(pose)
         pose.keypoints = pose.keypoints.copy()  # theirs to write to
@@ -78,18 +81,24 @@ class StageLine:
             wrong = _as_words(error)
         if not wrong:
             return after
-        self._failed(kind, f"{wrong} at frame {identity[1]}")
+        self.failures[name] += 1
+        what = f"{wrong} at frame {identity[1]}"
+        self._tell(name, what, "; such poses go on without it and fire nothing, and are counted")
         pose.stream, pose.sequence, pose.captured_ns, pose.decided_ns, pose.width, pose.height, pose.names = identity
         pose.keypoints, pose.values, pose.doubts, pose.time_ns = before
-        pose.doubts.append(f"stage {kind} failed")
+        pose.doubts.append(f"stage {kind} failed")  # reasons in records are made of it: it stays as it is
         return pose
 
-    def _failed(self, kind: str, what: str) -> None:
-        self.failures[kind] += 1
-        if self.failures[kind] == 1:
-            self._problem(
-                f"the stage {kind} failed: {what}; such poses go on without it and fire nothing, and are counted"
-            )
+    def _tell(self, name: str, what: str, about: str) -> None:
+        """Tell of a failure, where the stage has had none of its sort, which what is said about it tells apart."""
+        if (name, about) not in self._told:
+            self._told.add((name, about))
+            self._problem(f"the stage {name} failed: {what}{about}")
+
+
+def _names(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return what the stages are called: by their kind, and by their place from 1 where it takes that."""
+    return tuple(kind if kinds.count(kind) == 1 else f"{kind} {place}" for place, kind in enumerate(kinds, 1))
 
 
 def _nothing() -> None:

@@ -93,6 +93,7 @@ class StreamClosed(_Entry):
     reason: str
     counters: dict[str, int] = {}
     clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses was wrong by no more")
+    stage_failures: dict[str, Count] = Field({}, description="how many poses each stage failed on so far")
 
 
 class PoseEntry(_Entry):
@@ -201,6 +202,7 @@ class Account(_Entry):
     stream: str
     counters: dict[str, int]
     clock_uncertainty_ns: Count = Field(0, description="captured_ns of its poses so far is wrong by no more")
+    stage_failures: dict[str, Count] = Field({}, description="how many poses each stage failed on so far")
 
 
 class Problem(_Entry):

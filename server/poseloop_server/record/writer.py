@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from poseloop.clock import now_ns
@@ -107,11 +108,22 @@ class LogWriter:
         self._say("model_swapped", stream, model=model, model_sha256=model_sha256)
 
     def stream_closed(
-        self, stream: str, reason: str = "", counters: Counters | None = None, clock_uncertainty_ns: int = 0
+        self,
+        stream: str,
+        reason: str = "",
+        counters: Counters | None = None,
+        clock_uncertainty_ns: int = 0,
+        stage_failures: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Say that a stream was closed, with the sums of its account."""
-        sums = asdict(counters) if counters else {}
-        self._say("stream_closed", stream, reason=reason, counters=sums, clock_uncertainty_ns=clock_uncertainty_ns)
+        self._say(
+            "stream_closed",
+            stream,
+            reason=reason,
+            counters=asdict(counters) if counters else {},
+            clock_uncertainty_ns=clock_uncertainty_ns,
+            stage_failures=dict(stage_failures),
+        )
 
     def pose(self, pose: PoseRecord, decisions: tuple[Decision, ...] = ()) -> None:
         """Log a pose and what was decided at it, once it is published; some microseconds on the model's thread."""
@@ -137,15 +149,21 @@ class LogWriter:
         self._backlog.put(Item("outcome", "", outcome))
         self._thread.wake()
 
-    def account(self, stream: str, counters: Counters, clock_uncertainty_ns: int) -> None:
-        """Log a stream's account; once a second is enough."""
-        self._put(
-            Item(
-                "account",
-                "",
-                _timed(stream=stream, counters=asdict(counters), clock_uncertainty_ns=clock_uncertainty_ns),
-            )
+    def account(
+        self,
+        stream: str,
+        counters: Counters,
+        clock_uncertainty_ns: int,
+        stage_failures: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Log a stream's account, and how many poses each of its stages failed on; once a second is enough."""
+        fields = _timed(
+            stream=stream,
+            counters=asdict(counters),
+            clock_uncertainty_ns=clock_uncertainty_ns,
+            stage_failures=dict(stage_failures),
         )
+        self._put(Item("account", "", fields))
 
     def problem(self, where: str, message: str) -> None:
         """Log something that a person should know of, such as an output that is gone."""

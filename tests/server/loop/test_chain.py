@@ -195,9 +195,9 @@ def test_a_stage_that_fails_is_left_out_and_nothing_fires(returned: Any, what: s
     assert told(step) == [("light", "rise", False, "unreliable: stage shift failed")]
     assert raw[0, 0, 0] == 20, "what came in is not written to"
     chain.process(pose(1, 20.0))
-    assert chain.stage_failures == {"shift": 2}
+    assert chain.stage_failures == {"shift 2": 2}
     assert len(problems) == 1
-    assert re.search(what, problems[0])
+    assert re.search(f"the stage shift 2 failed: .*{what}", problems[0])
 
 
 def test_reasons_are_counted_by_their_kind_however_long_a_gap_was() -> None:
@@ -223,6 +223,32 @@ def test_a_stage_that_spoils_what_goes_on_with_the_pose_ends_with_it(wrong: dict
     after = line.process(pose(1, 20))
     assert after.doubts == ["stage spoils failed", "stage spoils failed"]
     assert after.time_ns == 10 * MS
+
+
+def test_failures_of_each_stage_are_counted_by_pose_and_told_once() -> None:
+    class Fails:
+        def process(self, pose: LoopPose) -> LoopPose:
+            return pose if pose.sequence < 3 else 1 / 0  # type: ignore[return-value]
+
+        def reset(self) -> None:
+            raise ValueError("no")
+
+        close = reset
+
+    problems: list[str] = []
+    line = StageLine([("fails", Fails()), ("other", Fails()), ("fails", Fails())], problems.append)
+    for index in range(5):
+        line.process(pose(index))
+        line.reset()
+    line.close()
+    assert line.failures == {"fails 1": 2, "other": 2, "fails 3": 2}
+    assert [problem for problem in problems if "the stage fails 3" in problem] == [
+        "the stage fails 3 failed: ValueError: no when it was to start anew",
+        "the stage fails 3 failed: ZeroDivisionError: division by zero at frame 3; such poses go on without it and "
+        "fire nothing, and are counted",
+        "the stage fails 3 failed: ValueError: no when it ended",
+    ]
+    assert len(problems) == 9
 
 
 def test_stages_start_anew_with_another_size_of_frames() -> None:

@@ -17,15 +17,17 @@ from poseloop.types import Counters, PixelFormat
 from poseloop_server.frames import IncomingFrame
 from poseloop_server.loop.config import load_loop
 from poseloop_server.loop.experiment import LiveExperiment
+from poseloop_server.metrics import PoseCollector
 from poseloop_server.model import PoseModel
 from poseloop_server.outputs.base import OutputServices
-from poseloop_server.record.entries import CodeFile, DecisionEntry, StreamOpened
+from poseloop_server.record.entries import Account, CodeFile, DecisionEntry, StreamClosed, StreamOpened
 from poseloop_server.record.reader import Log
 from poseloop_server.record.rebuilt import loop_maker
 from poseloop_server.record.replay import replay
 from poseloop_server.rehearse.log import LogRecording
 from poseloop_server.rehearse.run import ENDED, Rehearsal, run
 from poseloop_server.sinks.base import Sinks
+from poseloop_server.stream_table import StreamTable
 
 from tests.server.stages.user_files import write
 
@@ -96,6 +98,7 @@ def experiment(
     models: int = 1,
     stream: str = "cam0",
     before_opening: Callable[[], object] = lambda: None,
+    before_closing: Callable[[LiveExperiment], object] = lambda _: None,
 ) -> Path:
     """Run 25 poses through it, and return its log; with several models the configuration tells no stream's."""
     model, *others = (PoseModel(spot_model, name=f"spot{number}") for number in range(models))
@@ -113,6 +116,7 @@ def experiment(
         keypoints = np.array([[(4.0 * (number % 9), 10, 0.9), (20, 20, 0.9)]], np.float32)
         loop.step(frame, keypoints, (at, at), None, None)
         loop.published(now_ns())
+    before_closing(live)
     live.close_stream(stream, "the camera was closed", Counters(sent=25, published=25))
     live.stop()
     return log
@@ -145,6 +149,29 @@ def test_a_changed_neighbour_is_noticed_before_a_replay(folder: Path, spot_model
     write(folder, "code/helper.py", "def length(step):\n    return 0.0\n")
     with pytest.raises(InvalidInputError, match=r"helper\.py is not the one that ran"):
         loop_maker(log.header, own_code=True)
+
+
+def test_poses_that_a_stage_failed_on_are_counted_where_one_can_see_it(folder: Path, spot_model: Path) -> None:
+    stage = "          - python: {file: code/mine.py, class: Mine}\n"
+    write(folder, "loop.yaml", CONFIG.replace(stage, stage * 2))
+    write(
+        folder,
+        "code/mine.py",
+        "class Mine:\n    def process(self, pose):\n        1 / (pose.sequence % 5)\n        return pose",
+    )
+    seen: list[dict[str, float]] = []
+
+    def look(live: LiveExperiment) -> None:
+        metrics = PoseCollector(StreamTable(), list, Sinks(), live).collect()
+        samples = [one for metric in metrics for one in metric.samples if one.name == "poseloop_stage_failures_total"]
+        seen.append({one.labels["stage"]: one.value for one in samples if one.labels["stream"] == "cam0"})
+        live.account("cam0", Counters(), 0)
+
+    entries = list(Log(experiment(folder, spot_model, before_closing=look)).entries())
+    failed = {"python 1": 5, "python 2": 5}
+    assert seen == [failed]
+    told = [entry.stage_failures for entry in entries if isinstance(entry, Account | StreamClosed)]
+    assert told == [failed, failed]
 
 
 EDITED = MINE.replace("> 60", "> 90")
