@@ -57,6 +57,13 @@ def test_errors_of_moved_labels(dataset: PoseDataset) -> None:
     assert TestErrors.model_validate_json(errors.model_dump_json()) == errors
 
 
+def test_frames_without_a_label_are_in_no_count(dataset: PoseDataset) -> None:
+    for index in (1, 2, 5):
+        dataset.samples[index].keypoints[:] = np.nan
+    result = evaluate_predictions(dataset, range(9), offset_by(dataset, list(range(9)), (3, 4)))
+    assert result.labelled_frames == result.test_errors().frames == result.to_json()["frames"] == 6
+
+
 def test_a_keypoint_without_test_labels_is_left_out_of_the_model_file(dataset: PoseDataset) -> None:
     for sample in dataset.samples:
         sample.keypoints[:, 1] = np.nan

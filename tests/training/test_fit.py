@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from poseloop.errors import InvalidInputError
 from poseloop_training import train_cli
 from poseloop_training.callbacks import Progress, Validation
 from poseloop_training.checkpoint import read_checkpoint
+from poseloop_training.confidence import calibrate
 from poseloop_training.dataset import load_dataset
 from poseloop_training.export import DivergedError
 from poseloop_training.fit import PoseTraining, average
@@ -31,7 +33,7 @@ from poseloop_training.settings import TrainSettings, choose_network, choose_win
 from poseloop_training.train_cli import parse_duration
 from typer.testing import CliRunner
 
-from tests.training.label_files import write_deeplabcut
+from tests.training.label_files import some_labels, write_deeplabcut
 
 FAST = [
     "--backbone",
@@ -84,6 +86,30 @@ def test_the_file_describes_itself(trained: Path, project: Path) -> None:
     assert (spec.training.test_frames, spec.training.epochs, spec.training.seed) == (3, 4, 4)
     assert spec.test_errors is not None
     assert spec.test_errors.frames == 3
+
+
+def test_the_file_counts_labelled_frames_and_the_time_of_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrate_slowly(*given: Any) -> Any:
+        time.sleep(5)
+        return calibrate(*given)
+
+    monkeypatch.setattr("poseloop_training.train.calibrate", calibrate_slowly)
+    labels = some_labels(20, 3)
+    labels[[1, 4, 9, 12]] = np.nan
+    write_deeplabcut(tmp_path / "project", labels, ("snout", "leftear", "rightear"))
+    (tmp_path / "test.txt").write_text("0\n1\n2\n")
+    out = tmp_path / "mouse.onnx"
+    done = run(tmp_path / "project", out, "--epochs", "1", "--test-indices", str(tmp_path / "test.txt"))
+    assert done.exit_code == 0, done.output
+    spec = ModelRunner(out).spec
+    assert spec.training is not None
+    assert spec.test_errors is not None
+    assert spec.training.test_frames == spec.test_errors.frames == 2
+    assert spec.training.train_frames + spec.training.validation_frames == 14
+    history = json.loads((tmp_path / "mouse.run" / "metrics.json").read_text())["history"]
+    assert history[-1]["seconds"] - 0.1 < spec.training.seconds < history[-1]["seconds"] + 5
 
 
 def test_its_confidence_is_calibrated_on_validation_frames(trained: Path) -> None:

@@ -70,6 +70,10 @@ class Progress:
         if self._steps is not None and self.deadline is None:
             self._earlier_fraction = min(self._earlier_steps / self._steps, 1.0)
 
+    def stop(self) -> None:
+        """Stop the clock: what comes after, such as calibration and the test, is no training."""
+        self._earlier_seconds, self._started = self.seconds, 0.0
+
     @property
     def seconds(self) -> float:
         """Seconds of training so far, those before an interruption included."""

@@ -55,6 +55,11 @@ class EvaluationResult:
         return np.asarray(np.isfinite(self.labels[..., 0]) & np.isfinite(self.labels[..., 1]))
 
     @cached_property
+    def labelled_frames(self) -> int:
+        """How many frames have a label; the errors are of these."""
+        return int(self.labelled.any(axis=1).sum())
+
+    @cached_property
     def distances(self) -> NDArray[np.float64]:
         """Error of each keypoint in pixels, ``(frames, keypoints)``; NaN where label or prediction is missing."""
         return distances_px(self.predictions[..., :2], self.labels)
@@ -87,7 +92,7 @@ class EvaluationResult:
     def test_errors(self) -> TestErrors:
         """Return what a model file says of itself; keypoints that no test frame has labelled are left out."""
         return TestErrors(
-            frames=len(self.indices),
+            frames=self.labelled_frames,
             mean_error_px=self.summary.mean_px,
             median_error_px=self.summary.median_px,
             rmse_px=self.summary.rmse_px,
@@ -100,7 +105,7 @@ class EvaluationResult:
         """Return the report as plain values: pixels of the original images, None where nothing is labelled."""
         return {
             **_summary_json(self.summary),
-            "frames": len(self.indices),
+            "frames": self.labelled_frames,
             "per_keypoint": {name: _summary_json(errors) for name, errors in self.per_keypoint.items()},
             "worst_frames": [
                 {

@@ -92,7 +92,7 @@ def error_table(result: EvaluationResult) -> Table:
     from rich.table import Table
 
     table = Table(
-        title=f"Errors on {len(result.indices)} frames, in pixels of the original images; ≤ 5: part within 5 pixels",
+        title=f"Errors on {result.labelled_frames} frames, in pixels of the original images; ≤ 5: part within 5 pixels",
         title_justify="left",
     )
     table.add_column("keypoint", no_wrap=True)

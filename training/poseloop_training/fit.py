@@ -195,6 +195,7 @@ def fit(
     )
     with interrupt, group, shared_statistics(training.network, group.place):
         trainer.fit(training, loader, ckpt_path=resume, weights_only=True)
+    training.progress.stop()
     best = validation.best_weights or copy.deepcopy(training.averaged.state_dict())
     error = validation.best_px if math.isfinite(validation.best_px) else None
     return FitOutcome(best, error, trainer.current_epoch, interrupt.requested, validation.exhausted)

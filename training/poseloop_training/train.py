@@ -310,9 +310,9 @@ def _record(
     split, settings = plan.split, plan.settings
     return TrainingRecord(
         dataset=dataset.name,
-        train_frames=len(split.train),
-        validation_frames=len(split.validation),
-        test_frames=len(split.test),
+        train_frames=len(_labelled(dataset, split.train)),
+        validation_frames=len(_labelled(dataset, split.validation)),
+        test_frames=len(_labelled(dataset, split.test)),
         labels_sha256=hashes.labels,
         images_sha256=hashes.images,
         backbone=config.backbone,
