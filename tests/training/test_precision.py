@@ -14,7 +14,7 @@ from click.testing import Result
 from poseloop.arena import ArenaSettings
 from poseloop.arena_dataset import write_project
 from poseloop.errors import InvalidInputError
-from poseloop.types import ModelSpec, PrecisionRecord
+from poseloop.types import ModelSpec, PrecisionRecord, TestErrors
 from poseloop_server.model import PoseModel
 from poseloop_training import export_cli
 from poseloop_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -109,6 +109,21 @@ def test_fp16_of_one_frame(checkpoint: Path, project: Path, tmp_path: Path) -> N
     assert spec.precision.compared_frames == 1
     assert spec.precision.fp32_mean_error_px is None
     assert spec.test_errors is None
+
+
+def test_errors_of_fp32_are_not_those_of_fp16(checkpoint: Path, project: Path, tmp_path: Path) -> None:
+    loaded = read_checkpoint(checkpoint)
+    errors = TestErrors(frames=2, mean_error_px=1.5, median_error_px=1.0, rmse_px=2.0, per_keypoint={"snout": 1.5})
+    spec = loaded.spec.model_copy(update={"test_errors": errors})
+    run = shutil.copytree(checkpoint.parent, tmp_path / "mouse.run")
+    write_checkpoint(run / checkpoint.name, Checkpoint(spec, loaded.config, loaded.weights))
+    frame = next(project.glob("labeled-data/*/*.png"))
+    for precision, kept in (("fp32", errors), ("fp16", None)):
+        out = tmp_path / f"{precision}.onnx"
+        images = () if precision == "fp32" else ("--images", frame)
+        done = export(run / checkpoint.name, "--precision", precision, *images, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert ModelRunner(out).spec.test_errors == kept
 
 
 def test_frames_of_another_run_are_refused(checkpoint: Path, project: Path, tmp_path: Path) -> None:
