@@ -139,7 +139,8 @@ class Places:
 
     def _reduce(self) -> None:
         """Add all poses but the last one, whose duration is not known yet."""
-        intervals = np.diff(np.array(self._times, np.int64))
+        times = np.array(self._times, np.int64)
+        intervals = times[1:] - times[:-1]
         seconds = np.clip(intervals / 1e9, 0, self._longest_s(intervals))
         block = np.array(self._points[:-1], np.float64)
         for name in self.shown:
