@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -268,3 +272,72 @@ def test_sources_that_stall_hold_nothing_else_up(server: Any) -> None:
         asyncio.run(main())
     finally:
         let_go.set()
+
+
+@contextmanager
+def stopped(server: Any) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped and continued on POSIX only")
+
+
+@on_posix
+def test_lossless_senders_that_wait_hold_up_neither_their_end_nor_the_program(make_server: Any) -> None:
+    server = make_server()
+
+    async def send_for_ever(sender: aio.AsyncFrameSender) -> None:
+        async with sender:
+            while True:
+                await sender.send(images(1)[0])
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        async with aio.connect(server.address) as connection:
+            senders = [await connection.sender(f"cam{number}", policy="lossless") for number in range(5)]
+            with stopped(server):
+                sending = [asyncio.create_task(send_for_ever(sender)) for sender in senders[:3]]
+                closing = [asyncio.create_task(sender.close()) for sender in senders[3:]]
+                async with asyncio.timeout(20):
+                    while not all(sender.counters.in_flight > 4 for sender in senders[:3]):
+                        await asyncio.sleep(0.005)
+                    assert await asyncio.to_thread(lambda: "free") == "free"
+                    for task in (*sending, *closing):
+                        task.cancel()
+                    await asyncio.wait((*sending, *closing))
+                    for sender in senders[3:]:
+                        await sender.abort()
+
+    asyncio.run(main())
+
+
+@on_posix
+def test_a_lossless_frame_whose_send_was_cancelled_is_not_sent(make_server: Any) -> None:
+    server = make_server()
+    poses: list[poseloop.Pose] = []
+
+    async def main() -> None:
+        async with aio.connect(server.address) as connection:
+            async with await connection.sender("cam0", policy="lossless", on_pose=poses.append) as sender:
+                sent = 0
+                with stopped(server):
+                    with suppress(TimeoutError):
+                        while True:
+                            await asyncio.wait_for(sender.send(images(1)[0]), 0.1)
+                            sent += 1
+                    for image in images(20):
+                        with pytest.raises(TimeoutError):
+                            await asyncio.wait_for(sender.send(image), 0.01)
+                    waiting = [asyncio.create_task(sender.send(image)) for image in images(10)]
+                    await asyncio.sleep(0.05)
+                    waiting.pop(4).cancel()
+                    assert sender.counters.sent == sent
+                assert await asyncio.gather(*waiting) == list(range(sent, sent + 9))
+                assert (await sender.close()).published == sent + 9
+            assert [pose["mean"].x for pose in poses[sent:]] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+    asyncio.run(main())

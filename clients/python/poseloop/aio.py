@@ -1,7 +1,8 @@
 """The same client for asyncio: `connect` and `subscribe` whose waiting is awaited.
 
 A stream's frames, answers and reconnects are handled by the very same `FrameSender`, whose work is on threads of its
-own; nothing here holds up the event loop.
+own; nothing here holds up the event loop. What may wait for long, opening a stream and ending it, has a thread of its
+own too: the loop's few would be full when several streams wait, and the program's work and their own end behind them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +23,46 @@ from poseloop import client
 from poseloop.addresses import DEFAULT_SERVER
 from poseloop.aio_subscription import AsyncSubscription, subscribe
 from poseloop.client import SenderOptions, TrackOptions
+from poseloop.clock import now_ns
 from poseloop.sender import FrameSender, parse_policy
 from poseloop.tracking import Image, PoseQueue, feed
 from poseloop.triggers import LoopInfo
 from poseloop.types import Counters, Frame, ModelInfo, ModelSpec, Policy, Pose, StreamInfo
+from poseloop.wire import FrameData
 
 __all__ = ["AsyncFrameSender", "AsyncServer", "AsyncSubscription", "AsyncTracking", "connect", "subscribe"]
 
 Frames = Iterable[Image] | AsyncIterable[Image]
+Result = TypeVar("Result")
+
+# How often who waits for room lets the sender look whether the server is silent.
+_LOOK_S = 1.0
+
+
+async def _on_own_thread(call: Callable[[], Result]) -> Result:
+    """Return what ``call`` returns on a thread of its own, which a cancellation leaves to its end."""
+    done: Future[Result] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # it has to reach who waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="poseloop-aio", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _setter(event: asyncio.Event) -> Callable[[], None]:
+    """Return what sets the event from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def set_it() -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(event.set)
+
+    return set_it
 
 
 class AsyncFrameSender:
@@ -36,6 +70,9 @@ class AsyncFrameSender:
 
     def __init__(self, sender: FrameSender) -> None:
         self._sender = sender
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._wake = _setter(self._changed)
 
     @property
     def stream(self) -> str:
@@ -53,18 +90,35 @@ class AsyncFrameSender:
         return self._sender.counters
 
     async def send(self, image: NDArray[np.uint8] | Frame, captured_ns: int | None = None) -> int:
-        """Send one frame and return its sequence number; lossless, wait for room. See `poseloop.FrameSender.send`."""
+        """Send one frame and return its sequence number; lossless, wait for room. See `poseloop.FrameSender.send`.
+
+        A lossless frame whose `send` is cancelled is not sent.
+        """
         if self._sender.policy is Policy.LIVE:
             return self._sender.send(image, captured_ns)  # never waits
-        return await asyncio.to_thread(self._sender.send, image, captured_ns)
+        if isinstance(image, Frame):
+            frame = FrameData.of(image)
+        else:
+            frame = FrameData.of_array(image, now_ns() if captured_ns is None else captured_ns)
+        return await self._send_in_turn(frame)
+
+    async def _send_in_turn(self, frame: FrameData) -> int:
+        async with self._turn:
+            await asyncio.sleep(0)  # a source that never waits lets others run, and can be cancelled
+            while True:
+                self._changed.clear()
+                if (sequence := self._sender.send_if_room(frame, self._wake)) is not None:
+                    return sequence
+                with suppress(TimeoutError):  # the sender looks now and then whether the server is silent
+                    await asyncio.wait_for(self._changed.wait(), _LOOK_S)
 
     async def close(self, timeout_s: float | None = None) -> Counters:
         """Answer what is in flight and end the stream; see `poseloop.FrameSender.close`."""
-        return await asyncio.to_thread(self._sender.close, timeout_s)
+        return await _on_own_thread(partial(self._sender.close, timeout_s))
 
     async def abort(self) -> None:
         """Drop the connection at once, whatever is in flight."""
-        await asyncio.to_thread(self._sender.abort)
+        await _on_own_thread(self._sender.abort)
 
     async def __aenter__(self) -> Self:
         """Return the sender."""
@@ -88,13 +142,7 @@ class AsyncTracking:
         self._opening: _Opening | None = None
         self._closed = False
         self._changed = asyncio.Event()
-        loop, changed = asyncio.get_running_loop(), self._changed
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(changed.set)
-
-        self._poses = PoseQueue(policy, on_change=wake)
+        self._poses = PoseQueue(policy, on_change=_setter(self._changed))
         self._open_sender = open_sender
         self._frames = frames
         self._sender: FrameSender | None = None
@@ -142,7 +190,7 @@ class AsyncTracking:
         self._closed = True
         self._poses.abandon()
         if self._sender is not None:
-            await asyncio.to_thread(self._sender.abort)
+            await _on_own_thread(self._sender.abort)
         elif self._opening is not None:
             self._opening.give_up()
         if self._feeding is not None:
@@ -174,7 +222,7 @@ class _Opening:
         self._lock = threading.Lock()
         self._opened: FrameSender | None = None
         self._unwanted = False
-        self._task = asyncio.create_task(asyncio.to_thread(self._run))
+        self._task = asyncio.create_task(_on_own_thread(self._run))
 
     async def sender(self) -> FrameSender:
         """Wait for the stream; may be cancelled, and called again."""

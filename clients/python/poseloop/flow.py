@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +72,7 @@ class Flow:
         self._sent: dict[int, _Sent] = {}
         self._last_answer_ns = 0
         self._listener_runs = False
+        self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
         self._opened_once = False
         self._closing = False
         self._ended = False
@@ -136,6 +137,20 @@ class Flow:
             self._pump()
             return sequence
 
+    def push_if_room(self, frame: FrameData, when_changed: Callable[[], None]) -> int | None:
+        """Take one lossless frame if there is room; else return None, and call ``when_changed`` once there may be.
+
+        It is called with the lock held, on any thread. One waits at a time: a later call takes its place.
+        """
+        with self._changed:
+            self._check()
+            if not self._outbox.has_room:
+                self._when_changed = when_changed
+                return None
+            sequence = self._outbox.offer(frame.owned())
+            self._pump()
+            return sequence
+
     def opened(
         self, connection: Connection, window: int, clock: OffsetEstimator | None, *, in_gray: bool = False
     ) -> None:
@@ -159,7 +174,7 @@ class Flow:
             self._opened_once = True
             self._pump()
             self._finish_if_done()
-            self._changed.notify_all()
+            self._tell()
 
     def answered(self, sequence: int, received_ns: int, answered_ns: int, counters: pb.StreamCounters) -> None:
         """Note the server's answer to a frame, with when it received and answered it on its clock."""
@@ -174,7 +189,7 @@ class Flow:
             self._outbox.acknowledge(sequence, counters_from_wire(counters))
             self._pump()
             self._finish_if_done()
-            self._changed.notify_all()
+            self._tell()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -198,7 +213,7 @@ class Flow:
             self._connection = None
             self._sent.clear()
             cost = self._outbox.broke()
-            self._changed.notify_all()
+            self._tell()
             return cost
 
     def ended(self, error: Exception | None) -> None:
@@ -212,7 +227,7 @@ class Flow:
                 self._outbox.give_up()
             if self._encoder is not None:
                 self._encoder.close()
-            self._changed.notify_all()
+            self._tell()
 
     def _compressed(
         self,
@@ -233,7 +248,7 @@ class Flow:
             self._error = self._error or error
             if self._connection is not None:
                 self._connection.close()
-            self._changed.notify_all()
+            self._tell()
 
     def wait_until_open(self, timeout_s: float) -> bool:
         """Wait for the first session; false where none came in time.
@@ -252,7 +267,7 @@ class Flow:
         with self._changed:
             self._closing = True
             self._finish_if_done()
-            self._changed.notify_all()
+            self._tell()
             deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
             while not self._ended and (left_s := deadline_s - time.monotonic()) > 0:
                 self._changed.wait(min(left_s, _LOOK_S))
@@ -268,6 +283,12 @@ class Flow:
                 self._changed.wait_for(lambda: self._closing, seconds)
 
     # What follows is called with the lock held.
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        call, self._when_changed = self._when_changed, None
+        if call is not None:
+            call()
 
     def _check(self) -> None:
         if self._error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -215,6 +216,10 @@ class FrameSender:
         if isinstance(image, Frame):
             return self._flow.push(FrameData.of(image))
         return self._flow.push(FrameData.of_array(image, now_ns() if captured_ns is None else captured_ns))
+
+    def send_if_room(self, frame: FrameData, when_changed: Callable[[], None]) -> int | None:
+        """Send one lossless frame without waiting, for an event loop; see `Flow.push_if_room`."""
+        return self._flow.push_if_room(frame, when_changed)
 
     def close(self, timeout_s: float | None = None) -> Counters:
         """Send what waits, wait for the answers to what is in flight, end the stream and return its final account.
