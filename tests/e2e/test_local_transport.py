@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,35 @@ print(sender.transport, flush=True)
 image = np.zeros((48, 64), np.uint8)
 while True:
     sender.send(image)
+"""
+
+
+FORKING = """
+import os, sys, numpy as np, poseloop
+address, endpoint, transport = sys.argv[1:]
+image = np.zeros((48, 64), np.uint8)
+subscription = poseloop.subscribe(endpoint, "cam0")
+subscription.wait_until_ready()
+poses = []
+with poseloop.connect(address).sender("cam0", policy="lossless", transport=transport) as sender:
+    for number in range(20):
+        sender.send(image)
+        poses.append(subscription.receive(30).sequence)
+        if number == 9:
+            child = os.fork()
+            if not child:
+                sends = lambda: sender.send(image)
+                for use in (sends, sender.close, subscription.receive, subscription.wait_until_ready):
+                    try:
+                        use()
+                    except poseloop.InvalidInputError as error:
+                        print("child:", error, flush=True)
+                sender.abort()
+                subscription.close()
+                os._exit(7)
+            assert (status := os.waitpid(child, 0)[1]) == 7 << 8, status
+    counters = sender.close()
+print("parent:", transport, counters.published, poses == list(range(20)), flush=True)
 """
 
 
@@ -280,6 +310,19 @@ def shared_memory_of(pid: int) -> set[Path]:
     """Files of shared memory that a process uses."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     return {Path(line.split()[5]) for line in lines if "/dev/shm/iox2_" in line}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes fork on POSIX only")
+@pytest.mark.parametrize("transport", ["local", "grpc"])
+def test_a_forked_child_can_not_disturb_what_its_parent_opened(server: RealServer, transport: str) -> None:
+    command = [sys.executable, "-c", FORKING, server.address, server.endpoint, transport]
+    # gRPC's own handlers of a fork end a child now and then, even one that does nothing.
+    environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=False, env=environment)
+    *child, parent = done.stdout.splitlines()
+    assert parent == f"parent: {transport} 20 True"
+    assert ["sender" in line for line in child] == [True, True, False, False]
+    assert all("forked from" in line for line in child)
 
 
 def test_a_restarted_server_is_found_again_through_shared_memory(server: RealServer) -> None:

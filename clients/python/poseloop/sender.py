@@ -12,7 +12,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from poseloop import jpeg, local
+from poseloop import forks, jpeg, local
 from poseloop.addresses import check_stream
 from poseloop.clock import ClockOffset, clock_id, now_ns
 from poseloop.crop import parse_crop
@@ -148,6 +148,7 @@ class FrameSender:
     def __init__(self, settings: SenderSettings, address: str, listeners: Listeners) -> None:
         self._settings = settings
         self._policy = settings.policy
+        self._forks = forks.count
         self._encoder = settings.encoder()
         self._flow = Flow(settings.stream, self._policy, self._encoder)
         self._link = Link(address, settings.opening(), self._flow, settings.reconnect_s, listeners, settings.transport)
@@ -209,16 +210,19 @@ class FrameSender:
             captured_ns: when it was taken, on `poseloop.now_ns`; now, if it is not given and ``image`` is no `Frame`.
 
         Raises:
-            InvalidInputError: the image can't be sent, or the sender is closed.
+            InvalidInputError: the image can't be sent, the sender is closed, or another process opened it.
             RequestRefusedError: the server refused an earlier frame.
             ServerUnavailableError: the server went away and did not come back within ``reconnect_s``.
         """
+        if self._forks != forks.count:
+            self._check_process()
         if isinstance(image, Frame):
             return self._flow.push(FrameData.of(image))
         return self._flow.push(FrameData.of_array(image, now_ns() if captured_ns is None else captured_ns))
 
     def send_if_room(self, frame: FrameData, when_changed: Callable[[], None]) -> int | None:
         """Send one lossless frame without waiting, for an event loop; see `Flow.push_if_room`."""
+        self._check_process()
         return self._flow.push_if_room(frame, when_changed)
 
     def close(self, timeout_s: float | None = None) -> Counters:
@@ -229,10 +233,12 @@ class FrameSender:
                 lossless mode.
 
         Raises:
-            InvalidInputError: a callback of the sender's closes it, and would wait for itself.
+            InvalidInputError: a callback of the sender's closes it, and would wait for itself; or another process
+                opened it.
             RequestRefusedError: the server refused a frame.
             ServerUnavailableError: lossless frames are still unanswered.
         """
+        self._check_process()
         if self._link.is_current_thread and not self._flow.over:
             raise InvalidInputError(
                 f"a callback of stream {self.stream} can't close it, since it would wait for itself; close it on "
@@ -252,9 +258,14 @@ class FrameSender:
         return counters
 
     def abort(self) -> None:
-        """Drop the connection at once, whatever is in flight."""
+        """Drop the connection at once, whatever is in flight; in a forked child, leave its parent's alone."""
+        if self._forks != forks.count:
+            return
         self._flow.close(timeout_s=0)
         self._link.abort()
+
+    def _check_process(self) -> None:
+        forks.check(self._forks, f"the sender of stream {self.stream!r}")
 
     def __enter__(self) -> Self:
         """Return the sender."""

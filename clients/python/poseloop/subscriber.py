@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 import zmq
 
+from poseloop import forks
 from poseloop.addresses import DEFAULT_ENDPOINT, check_endpoint
 from poseloop.errors import InvalidInputError, NoPoseError, ServerUnavailableError
 from poseloop.inbox import PoseInbox
@@ -58,6 +59,7 @@ class Subscription:
         self._timeout_s = timeout_s
         self._inbox = PoseInbox(stream, latest=latest, on_restart=on_restart or log_restart)
         self._latest = latest
+        self._forks = forks.count
         self._closed = False
         self._busy = threading.RLock()  # of the thread that receives; a callback of it may close
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
@@ -94,7 +96,9 @@ class Subscription:
 
         Raises:
             ServerUnavailableError: nothing came within ``timeout_s``; a server says its status once a second.
+            InvalidInputError: the subscription is closed, or another process made it.
         """
+        self._check_process()
         deadline = time.monotonic() + timeout_s
         with self._busy:
             while self._inbox.status is None:
@@ -108,8 +112,10 @@ class Subscription:
         """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end.
 
         Raises:
-            InvalidInputError: what arrives at the endpoint is no pose, or the subscription is closed.
+            InvalidInputError: what arrives at the endpoint is no pose, the subscription is closed, or another process
+                made it.
         """
+        self._check_process()
         with self._busy:
             return self._receive(timeout_s)
 
@@ -130,13 +136,21 @@ class Subscription:
         raise closed(self._endpoint)
 
     def close(self) -> None:
-        """End the subscription; an iteration over it, in another thread too, ends."""
+        """End the subscription; an iteration over it, in another thread too, ends.
+
+        In a forked child its parent's socket and shared memory are left alone.
+        """
         self._closed = True
+        if self._forks != forks.count:
+            return
         if self._busy.acquire(blocking=False):  # otherwise the thread that iterates lets go of everything
             try:
                 self._feed.close()
             finally:
                 self._busy.release()
+
+    def _check_process(self) -> None:
+        forks.check(self._forks, f"the subscription to {self._endpoint}")
 
     def __iter__(self) -> Self:
         """Return the subscription: its poses, one after the other."""
@@ -167,6 +181,8 @@ class Subscription:
     ) -> None:
         """End the subscription."""
         self.close()
+        if self._forks != forks.count:
+            return
         with self._busy:  # neither the socket nor the memory may go while another thread waits for them
             self._feed.close()
 
