@@ -44,6 +44,7 @@ class ThrottledLink:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._delay_s = delay_s
+        self._end_delay_s = 0.0
         self.up = Bucket(bytes_per_s)
         self.down = Bucket(bytes_per_s)
         self._sockets: list[socket.socket] = []
@@ -76,6 +77,13 @@ class ThrottledLink:
                     took_s = time.monotonic() - started_s
                     answering.join()
         return took_s
+
+    def break_off(self, late_s: float) -> None:
+        """Break every connection at the target's end, and so much later at the other; new ones can be made at once."""
+        self._end_delay_s = late_s
+        sockets, self._sockets = self._sockets, []
+        for far in sockets[1::2]:
+            _shut(far)
 
     def close(self) -> None:
         """Break every connection."""
@@ -115,15 +123,17 @@ class ThrottledLink:
             while data := source.recv(_PIECE_BYTES):
                 bucket.carry(len(data))
                 on_the_way.put((time.monotonic() + self._delay_s, data))
-        on_the_way.put((0.0, b""))
+        on_the_way.put((time.monotonic() + self._end_delay_s, b""))
         _shut(source)
 
 
 def _deliver(on_the_way: SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
     with suppress(OSError):
-        while (piece := on_the_way.get())[1]:
-            time.sleep(max(0.0, piece[0] - time.monotonic()))
-            sink.sendall(piece[1])
+        data = b"first"
+        while data:
+            at_s, data = on_the_way.get()
+            time.sleep(max(0.0, at_s - time.monotonic()))
+            sink.sendall(data)
     _shut(sink)
 
 

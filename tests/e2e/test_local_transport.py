@@ -21,6 +21,7 @@ from poseloop.wire import FrameData
 
 from tests.e2e.real_server import RealServer
 from tests.models import write_spot_model
+from tests.throttle import ThrottledLink
 
 STREAM = "cam0"
 CAMERA = """
@@ -341,6 +342,31 @@ def test_a_restarted_server_is_found_again_through_shared_memory(server: RealSer
         counters = sender.close()
     assert reconnections[0].server_restarted
     assert (counters.sent, counters.published, counters.in_flight) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("transport", ["local", "auto"])
+@pytest.mark.parametrize("policy", ["live", "lossless"])
+def test_a_connection_that_breaks_is_not_taken_for_shared_memory_that_failed(
+    server: RealServer, transport: str, policy: str
+) -> None:
+    poses: list[poseloop.Pose] = []
+    reconnections: list[poseloop.Reconnection] = []
+    with ThrottledLink(server.address) as link, poseloop.connect(link.address) as connection:
+        sender = connection.sender(
+            STREAM, policy=policy, transport=transport, on_pose=poses.append, on_reconnect=reconnections.append
+        )
+
+        def send_until(condition: Callable[[], bool]) -> None:
+            wait_until(lambda: sender.send(spot(1, 1, 64, 48)) >= 0 and condition())
+
+        for count in range(1, 5):
+            seen = len(poses)
+            send_until(lambda seen=seen: len(poses) > seen)
+            link.break_off(late_s=0.2)  # so that the server lets go of the memory first
+            send_until(lambda count=count: len(reconnections) == count)
+        assert sender.transport == "local"
+        counters = sender.close()
+    assert counters.sent == counters.published + counters.dropped
 
 
 def test_auto_takes_grpc_where_the_server_offers_no_shared_memory(tmp_path: Path) -> None:

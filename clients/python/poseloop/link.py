@@ -11,7 +11,7 @@ from poseloop.clock import OffsetEstimator, clock_id, now_ns
 from poseloop.errors import RequestRefusedError, ServerUnavailableError
 from poseloop.flow import Flow
 from poseloop.images import can_convert
-from poseloop.local import LocalTransportError
+from poseloop.local import LetGoError, LocalTransportError
 from poseloop.messages import pose_from_wire
 from poseloop.outbox import Break
 from poseloop.transport import (
@@ -105,6 +105,7 @@ class Link:
         self._frames_go: Connection | None = None
         self._unjudged: Connection | None = None  # that of the session that ends now
         self._was_answered = False  # in this session
+        self._broke_off = False  # the last call ended without the server having said why
         self._failed_with = ""  # id of the server whose shared memory failed
         self._aborted = False
         self.model_spec: ModelSpec | None = None
@@ -164,13 +165,19 @@ class Link:
         """Use gRPC with this server from now on where its shared memory failed, unless that was insisted on.
 
         It failed, too, where frames went there and none was answered: the server may be short of handles or memory.
-        A server that is gone comes back with another id, and is tried again.
+        A server that is gone comes back with another id, and is tried again. One that has lost the connection lets go
+        of the memory, often before that is known here, and so does not fail.
         """
         way, self._unjudged = self._unjudged, None
         if not isinstance(way, LocalConnection):
             return
         error = way.failure
-        if error is None and (self._was_answered or not self._flow.waits_for_answers):
+        if isinstance(error, LetGoError) and self._broke_off:
+            error = None
+        if error is None and self._was_answered:
+            self._failed_with = ""
+            return
+        if error is None and not self._flow.waits_for_answers:
             return
         if self._asked == "local" and self._failed_with == self._server_id:
             raise error or LocalTransportError("the server takes no frames from shared memory; see its log")
@@ -188,6 +195,7 @@ class Link:
 
     def _serve(self, connection: GrpcConnection, backoff: Backoff) -> str:
         """Handle one connection's replies to its end; returns why it ended."""
+        self._broke_off = False
         try:
             for reply in connection.replies():
                 match reply.WhichOneof("reply"):
@@ -203,6 +211,7 @@ class Link:
                     case "closed":
                         self._flow.session_closed(reply.closed.counters)
         except ConnectionBrokenError as broken:
+            self._broke_off = True
             return str(broken)
         return "the server ended the stream"
 

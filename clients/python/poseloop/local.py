@@ -27,6 +27,10 @@ class LocalTransportError(PoseloopError):
     """Shared memory was asked for and can't be had, or the other side of it is gone."""
 
 
+class LetGoError(LocalTransportError):
+    """The other side no longer takes anything from the shared memory."""
+
+
 class NoRoomError(LocalTransportError):
     """The host's shared memory is too small."""
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from poseloop.local import LocalTransportError, byte_messages, events, memory_at, require_room, tried
+from poseloop.local import LetGoError, LocalTransportError, byte_messages, events, memory_at, require_room, tried
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import Leaving
 
@@ -101,6 +101,7 @@ class FramePort:
 
         Raises:
             NoRoomError: the host's shared memory is too small for frames of this size.
+            LetGoError: the server no longer takes frames.
             LocalTransportError: the server is gone, or the port is closed.
         """
         fields = header.SerializeToString()
@@ -124,7 +125,7 @@ class FramePort:
             write_header(address, self._number, fields, offset, frame.nbytes)
             frame.write_to(np.frombuffer(memory_at(address + offset, frame.nbytes), np.uint8))
             if sample.assume_init().send() != 1:
-                raise LocalTransportError("the server no longer takes frames from shared memory")
+                raise LetGoError("the server no longer takes frames from shared memory")
             self._number += 1
             self._notifier.notify()
             self._next, self._next_bytes = self._publisher.loan_slice_uninit(size), size
