@@ -63,7 +63,7 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
             session_id=session.session_id,
             clock_id=self.options.clock_id or clock_id(),
             window=self.options.window,
-            model_spec=SPEC.model_dump_json(),
+            model_spec="{}" if self.options.garbage == "spec" else SPEC.model_dump_json(),
         )
         working = asyncio.create_task(self.work(session, context))
         try:
@@ -129,7 +129,7 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
                 clock_uncertainty_ns=frame.clock_uncertainty_ns,
             ),
             keypoints=[mean, frame.sequence, 1.0],
-            instances=1,
+            instances=2 if self.options.garbage == "pose" else 1,
             keypoint_names=["mean"],
             model=SPEC.name,
             server_id=self.server_id,
@@ -175,6 +175,7 @@ async def main() -> None:
     parser.add_argument("--inference-ms", type=float, default=0.0)
     parser.add_argument("--clock-id", default="")
     parser.add_argument("--clock-offset-ns", type=int, default=0)
+    parser.add_argument("--garbage", choices=["pose", "spec"])
     contract = ContractServer(parser.parse_args())
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
     rpc.add_PoseServiceServicer_to_server(contract, server)

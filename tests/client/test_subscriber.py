@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -86,3 +88,35 @@ def test_endpoints_that_can_not_be_right(endpoint: str) -> None:
         poseloop.subscribe(endpoint)
     with pytest.raises(poseloop.InvalidInputError, match="name"):
         poseloop.subscribe("tcp://localhost:1", stream="pose/cam0")
+
+
+def test_leaving_does_not_wait_for_who_waits_until_it_is_ready(unused_address: str) -> None:
+    with ThreadPoolExecutor(1) as other:
+        with poseloop.subscribe(f"tcp://{unused_address}") as subscription:
+            waiting = other.submit(subscription.wait_until_ready, 60)
+            time.sleep(0.05)  # so that it waits, most likely
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 20
+        with pytest.raises(poseloop.InvalidInputError, match="closed"):
+            waiting.result(20)
+        with pytest.raises(poseloop.InvalidInputError, match="closed"):
+            subscription.wait_until_ready()
+
+
+def test_what_can_not_be_read_is_an_error_in_one_sentence(make_server: Any) -> None:
+    server = make_server("--garbage", "pose")
+    with (
+        poseloop.subscribe(server.endpoint, "cam0") as subscription,
+        poseloop.connect(server.address) as connection,
+    ):
+        subscription.wait_until_ready()
+        with pytest.raises(poseloop.PoseloopError, match=f"{server.address} sends a pose that can't be read"):
+            next(connection.track([np.zeros((4, 4), np.uint8)], "cam0"))
+        with pytest.raises(poseloop.PoseloopError, match="no pose"):
+            subscription.receive(20)
+    server = make_server("--garbage", "spec")
+    with (
+        poseloop.connect(server.address) as connection,
+        pytest.raises(poseloop.PoseloopError, match="a description of its model that can't be read"),
+    ):
+        connection.sender("cam0")

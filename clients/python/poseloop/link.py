@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from poseloop.clock import OffsetEstimator, clock_id, now_ns
-from poseloop.errors import RequestRefusedError, ServerUnavailableError
+from poseloop.errors import PoseloopError, RequestRefusedError, ServerUnavailableError
 from poseloop.flow import Flow
 from poseloop.images import can_convert
 from poseloop.local import LetGoError, LocalTransportError
@@ -27,6 +28,9 @@ from poseloop.types import Counters, ModelSpec, Pose
 from poseloop.v1 import poseloop_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+Wire = TypeVar("Wire")
+Read = TypeVar("Read")
 
 # The server may take a session that broke, or whose program was just ended, for alive a little longer, and refuse a
 # second one of its name: for half a minute where its network died without a word (the server's keep-alive).
@@ -220,14 +224,17 @@ class Link:
         stamps = message.stamps
         self._flow.answered(message.sequence, stamps.received_ns, stamps.published_ns, message.counters)
         if self._listeners.pose is not None:
+            pose = self._understood(pose_from_wire, message, "a pose")
             with self._flow.listening():
-                self._listeners.pose(pose_from_wire(message))
+                self._listeners.pose(pose)
 
     def _opened(self, connection: GrpcConnection, opened: pb.Opened) -> None:
         restarted = opened.server_id != self._server_id
         self._server_id = opened.server_id
         if opened.model_spec:
-            self.model_spec = ModelSpec.model_validate_json(opened.model_spec)
+            self.model_spec = self._understood(
+                ModelSpec.model_validate_json, opened.model_spec, "a description of its model"
+            )
         clock = None
         if opened.clock_id != clock_id():
             clock = OffsetEstimator()
@@ -251,6 +258,15 @@ class Link:
         if self._listeners.reconnection is not None:
             with self._flow.listening():
                 self._listeners.reconnection(reconnection)
+
+    def _understood(self, read: Callable[[Wire], Read], message: Wire, what: str) -> Read:
+        try:
+            return read(message)
+        except ValueError:
+            raise PoseloopError(
+                f"What answers at {self._address} sends {what} that can't be read; it is no poseloop server, or one of "
+                "another version."
+            ) from None
 
     def _leaves_colors_here(self) -> bool:
         """Whether frames leave in grey: where the model sees no colours, two thirds of their bytes are of no use."""

@@ -101,12 +101,16 @@ class Subscription:
         self._check_process()
         deadline = time.monotonic() + timeout_s
         with self._busy:
-            while self._inbox.status is None:
+            while not self._closed:
+                if self._inbox.status is not None:
+                    return
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     raise nobody_publishes(self._endpoint, timeout_s)
-                self._feed.wait(left_s)
+                self._feed.wait(min(left_s, _SLICE_S))
                 self._feed.take_in(everything=True)
+            self._feed.close()
+        raise closed(self._endpoint)
 
     def receive(self, timeout_s: float | None = None) -> Pose | None:
         """Return the next pose, or None where none arrives within ``timeout_s``; None waits without end.
