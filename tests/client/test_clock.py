@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 from hypothesis import example, given
 from hypothesis import strategies as st
-from poseloop.clock import OffsetEstimator
+from poseloop.clock import OffsetEstimator, boot_identity, clock_id
 
 MS = 1_000_000
 delays = st.integers(0, 500 * MS)
@@ -56,3 +60,19 @@ def test_an_exchange_during_which_a_clock_was_set_is_left_out() -> None:
     estimator.add(1000 * MS, 2000 * MS, 3000 * MS, 1001 * MS)
     assert before is not None
     assert estimator.best_at(MS) == before
+
+
+def test_every_process_of_one_boot_has_the_same_name_for_the_clock() -> None:
+    command = [sys.executable, "-c", "from poseloop.clock import clock_id; print(clock_id())"]
+    assert {subprocess.check_output(command, text=True).strip() for _ in range(2)} == {clock_id()}
+
+
+def test_the_first_source_that_knows_the_boot_names_it() -> None:
+    def fails() -> str:
+        raise FileNotFoundError("as on another system")
+
+    assert boot_identity([fails, lambda: "", lambda: "this boot", lambda: "never asked"]) == "this boot"
+    by_wall_time = boot_identity([fails, lambda: ""])
+    assert by_wall_time.startswith(platform.node())
+    if sys.platform in ("linux", "darwin", "win32"):
+        assert boot_identity().rpartition("-")[2] != by_wall_time.rpartition("-")[2]

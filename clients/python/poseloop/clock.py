@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
 import platform
+import sys
 import time
 import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
+
+# Keys of the Windows registry.
+_OF_BOOT: Final = r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
+_OF_INSTALLATION: Final = r"SOFTWARE\Microsoft\Cryptography"
 
 now_ns = time.perf_counter_ns
 """Nanoseconds since an arbitrary start; the same clock in every process of one boot on Linux, macOS and Windows.
@@ -21,14 +30,48 @@ now_ns = time.perf_counter_ns
 @cache
 def clock_id() -> str:
     """Name of this machine's monotonic clock: two processes with equal names may compare their stamps directly."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    if boot.exists():
-        identity = boot.read_text().strip()
-    else:
-        # No boot id: the clock still starts anew at each boot, so the boot's wall time (to 10 s) stands in for it.
-        booted_at = round((time.time() - time.perf_counter()) / 10)
-        identity = f"{platform.node()}-{uuid.getnode()}-{booted_at}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return hashlib.sha256(boot_identity().encode()).hexdigest()[:16]
+
+
+def boot_identity(sources: Iterable[Callable[[], str]] | None = None) -> str:
+    """Return what tells this boot of this machine from every other: what the first of the sources says that can.
+
+    Where none can, the boot's wall time (to 10 s) stands in for it, since the clock starts anew at each boot. That is
+    another one after the wall clock was set, and now and then for processes that ask on both sides of a rounding.
+    """
+    for source in (_boot_of_linux, _boot_of_macos, _boot_of_windows) if sources is None else sources:
+        with suppress(OSError, ValueError):
+            if identity := source():
+                return identity
+    booted_at = round((time.time() - time.perf_counter()) / 10)
+    return f"{platform.node()}-{uuid.getnode()}-{booted_at}"
+
+
+def _boot_of_linux() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _boot_of_macos() -> str:
+    if sys.platform != "darwin":
+        return ""
+    text, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+    name, nothing_new = b"kern.bootsessionuuid", ctypes.c_size_t(0)
+    if ctypes.CDLL(None).sysctlbyname(name, text, ctypes.byref(size), None, nothing_new) != 0:
+        return ""
+    return text.value.decode()
+
+
+def _boot_of_windows() -> str:
+    """Return the number of the boot, which its loader counts, behind the name of the installation."""
+    if sys.platform != "win32":
+        return ""
+    import winreg
+
+    def value(key: str, name: str) -> str:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key, access=winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as opened:
+            return str(winreg.QueryValueEx(opened, name)[0])
+
+    return f"{platform.node()}-{value(_OF_INSTALLATION, 'MachineGuid')}-{value(_OF_BOOT, 'BootId')}"
 
 
 # Two computers' clocks drift apart by no more than that: twice a common quartz's tolerance.
