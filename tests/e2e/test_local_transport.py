@@ -192,6 +192,25 @@ def test_a_live_frame_that_was_not_taken_gives_way_to_a_newer_one(tmp_path: Path
         assert not arrived or pose.sequence >= arrived[-1]
 
 
+@pytest.mark.parametrize("transport", ["local", "grpc"])
+def test_frames_give_way_while_on_pose_is_slow(server: RealServer, transport: str) -> None:
+    ages_ms: list[float] = []
+
+    def handle(pose: poseloop.Pose) -> None:
+        ages_ms.append((poseloop.now_ns() - pose.stamps.captured_ns) / 1e6)
+        time.sleep(0.05)
+
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, transport=transport, on_pose=handle)
+        for number in range(400):
+            sender.send(spot(number % 64, 1, 64, 48))
+            time.sleep(0.005)
+        counters = sender.close()
+    assert counters.sent == 400 == counters.published + counters.dropped
+    assert counters.dropped_outbox > counters.published == len(ages_ms)
+    assert max(ages_ms) < 600  # poses that queued for all that time would be two seconds old
+
+
 def test_a_stream_over_grpc_has_its_turns_beside_one_through_shared_memory(server: RealServer) -> None:
     with poseloop.connect(server.address) as connection:
         senders = [connection.sender(f"cam-{way}", transport=way, policy="lossless") for way in ("local", "grpc")]

@@ -58,7 +58,8 @@ class TrackOptions(TypedDict, total=False):
 class SenderOptions(TrackOptions, total=False):
     """As `TrackOptions`, and for programs that take the poses from the sender itself:
 
-    on_pose: called with each pose, on the sender's thread; the next answer is read when it returns.
+    on_pose: called with each pose, on the sender's thread; the next answer is read when it returns. While it is slower
+        than the poses come, frames of a live stream give way and are counted.
     on_end: called once when the stream is over, with the error that ended it or None.
     """
 

@@ -36,9 +36,11 @@ _SILENCE_NS = {Policy.LIVE: 10_000_000_000, Policy.LOSSLESS: 60_000_000_000}
 _LOOK_S = 1.0
 # Long enough for another thread to wake up.
 _REST_S = 0.0002
-# Where a frame that was not taken yet gives way to a newer one, no frame has to be held back; this only bounds what is
-# remembered, should the server no longer answer.
+# Where a frame that was not taken yet gives way to a newer one, no frame has to be held back while answers are read;
+# this only bounds what is remembered, should the server no longer answer.
 _WINDOW_WHERE_NEWEST_WINS = 4096
+# An answer that is read so long after it was given waited behind a listener.
+_LATE_NS = 20_000_000
 # Before the first exchange nothing is known of another machine's clock.
 _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
@@ -73,6 +75,10 @@ class Flow:
         self._last_answer_ns = 0
         self._listener_runs = False
         self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
+        self._has_listened = False
+        self._listener_lags = False  # poses wait for it
+        self._window = 0
+        self._window_while_read = 0
         self._opened_once = False
         self._closing = False
         self._ended = False
@@ -158,14 +164,18 @@ class Flow:
 
         Args:
             connection: that they go through.
-            window: how many may be unacknowledged.
+            window: how many may be unacknowledged; where the newest wins, only while a listener keeps answers unread.
             clock: None where the server shares our clock.
             in_gray: whether colours stay here, since the model sees none.
         """
         with self._changed:
             self._in_gray = in_gray
             self._spaces = self._policy is Policy.LIVE and not connection.newest_wins
-            self._outbox.opened(_WINDOW_WHERE_NEWEST_WINS if connection.newest_wins else window)
+            self._window, self._window_while_read = window, window
+            if connection.newest_wins:
+                self._window_while_read = max(window, _WINDOW_WHERE_NEWEST_WINS)
+            self._listener_lags = False
+            self._outbox.opened(self._window_while_read)
             self._spacing = Spacing()
             if self._encoder is not None:
                 self._encoder.begin()
@@ -187,20 +197,32 @@ class Flow:
             if self._policy is Policy.LIVE:
                 forget_up_to(sequence, self._sent)
             self._outbox.acknowledge(sequence, counters_from_wire(counters))
+            if self._has_listened and self._window_while_read > self._window:
+                # Shared memory is of this host, so both read one clock.
+                self._listener_lags = arrived_ns - answered_ns > _LATE_NS
+                self._choose_window()
             self._pump()
             self._finish_if_done()
             self._tell()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While a listener runs no answers are read, which says nothing of the server."""
-        self._listener_runs = True
+        """While a listener runs no answers are read, which says nothing of the server.
+
+        Nor does shared memory then take every frame, since their poses would queue in the call, ever older: as over
+        gRPC, unread answers close the window, and frames give way in the outbox.
+        """
+        with self._changed:
+            self._listener_runs = self._has_listened = True
+            self._choose_window()
         try:
             yield
         finally:
             with self._changed:
                 self._listener_runs = False
                 self._last_answer_ns = now_ns()
+                self._choose_window()
+                self._pump()
 
     def session_closed(self, counters: pb.StreamCounters) -> None:
         """Note the session's last account."""
@@ -304,6 +326,10 @@ class Flow:
             log.warning("stream %s: the server answers nothing for %.0f s", self._stream, silent_ns / 1e9)
             connection, self._connection = self._connection, None
             connection.close()
+
+    def _choose_window(self) -> None:
+        is_behind = self._listener_runs or self._listener_lags
+        self._outbox.resize(self._window if is_behind else self._window_while_read)
 
     def _finish_if_done(self) -> None:
         if self._closing and self._connection is not None and self._outbox.idle:

@@ -136,6 +136,10 @@ class Outbox(Generic[Payload]):
         self._window = max(1, window)
         self._left_in_session = 0
 
+    def resize(self, window: int) -> None:
+        """Let at most ``window`` frames be unacknowledged from now on in this session."""
+        self._window = max(1, window)
+
     def closed(self, server: Counters) -> None:
         """The server ended the session and sent its last counters."""
         self._session = _newest(self._session, server)
