@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -242,6 +244,35 @@ def test_a_sender_that_is_closed_by_its_own_listener_says_that_this_can_not_be(s
         with pytest.raises(poseloop.InvalidInputError, match="another thread"):
             sender.close()
     assert [type(error) for error in said] == [poseloop.InvalidInputError]
+
+
+def test_an_error_that_is_raised_again_and_again_holds_nothing_of_its_callers(
+    server: Any, wait_until: Callable[..., None]
+) -> None:
+    class Held(np.ndarray):  # an array that can be referred to weakly is a class of its own
+        pass
+
+    def fail(pose: poseloop.Pose) -> None:
+        raise OSError("the stimulus is on fire")
+
+    images: list[weakref.ref[np.ndarray]] = []
+
+    def send() -> list[str]:
+        held = image(0).view(Held)
+        images.append(weakref.ref(held))
+        with pytest.raises(OSError, match="on fire") as raised:
+            sender.send(held)
+        return [entry.name for entry in raised.traceback]
+
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", on_pose=fail)
+        sender.send(image(0))
+        wait_until(lambda: sender._flow.over)
+        traces = [send() for _ in range(20)]
+    assert traces[0] == traces[-1], "it does not grow"
+    assert "fail" in traces[-1], "it still says where"
+    gc.collect()
+    assert sum(reference() is not None for reference in images) <= 1
 
 
 def test_leaving_the_loop_early_frees_the_name(server: Any, wait_until: Callable[..., None]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import TracebackType
 
 from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
 from poseloop.encode_choice import Passage
@@ -83,6 +84,7 @@ class Flow:
         self._closing = False
         self._ended = False
         self._error: Exception | None = None
+        self._error_trace: TracebackType | None = None
 
     @property
     def counters(self) -> Counters:
@@ -242,7 +244,7 @@ class Flow:
         """Nobody sends any more; what still waits is counted as dropped."""
         with self._changed:
             self._connection = None
-            self._error = self._error or error
+            self._note_error(error)
             self._ended = True
             if self._policy is Policy.LIVE:
                 self._outbox.broke()
@@ -267,7 +269,7 @@ class Flow:
 
     def _not_compressed(self, error: Exception) -> None:
         with self._changed:
-            self._error = self._error or error
+            self._note_error(error)
             if self._connection is not None:
                 self._connection.close()
             self._tell()
@@ -280,8 +282,8 @@ class Flow:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._opened_once or self._ended, timeout_s)
-            if self._error is not None:
-                raise self._error
+            if (error := self._error_as_it_was()) is not None:
+                raise error
             return self._opened_once
 
     def close(self, timeout_s: float | None) -> Exception | None:
@@ -294,7 +296,7 @@ class Flow:
             while not self._ended and (left_s := deadline_s - time.monotonic()) > 0:
                 self._changed.wait(min(left_s, _LOOK_S))
                 self._check_silence()
-            return self._error
+            return self._error_as_it_was()
 
     def wait_while_open(self, seconds: float) -> None:
         """Wait between two tries to connect, but no longer than until the sender is closed."""
@@ -312,9 +314,19 @@ class Flow:
         if call is not None:
             call()
 
+    def _note_error(self, error: Exception | None) -> None:
+        if self._error is None and error is not None:
+            self._error, self._error_trace = error, error.__traceback__
+
+    def _error_as_it_was(self) -> Exception | None:
+        """Return the error to be raised once more: each raise adds to its traceback, which holds the raiser's frames
+        with all that they hold, an image for example.
+        """
+        return None if self._error is None else self._error.with_traceback(self._error_trace)
+
     def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if (error := self._error_as_it_was()) is not None:
+            raise error
         if self._closing or self._ended:
             raise InvalidInputError(f"the sender of stream {self._stream!r} is closed; open a new one")
         self._check_silence()

@@ -102,8 +102,9 @@ class PoseQueue:
                 return pose
             if not self._finished:
                 return None
-            if self._error is not None:
-                raise self._error
+            error, self._error = self._error, None  # said once: its traceback holds whoever it was raised through
+            if error is not None:
+                raise error
             raise StopIteration
 
     def wait(self, seconds: float) -> None:
