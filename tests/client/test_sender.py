@@ -129,6 +129,31 @@ def test_a_camera_does_not_wait_while_a_frame_is_compressed(server: Any, monkeyp
     assert compressed == [0, 180], "the buffer was used again meanwhile"
 
 
+@pytest.mark.parametrize("options", [{}, {"policy": "lossless"}, {"encoding": "jpeg"}], ids=str)
+def test_a_time_that_is_no_integer_is_refused_and_the_stream_goes_on(
+    server: Any, wait_until: Callable[..., None], options: dict[str, Any]
+) -> None:
+    if "encoding" in options:
+        pytest.importorskip("simplejpeg")
+    taken: list[int] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(
+            "times", **options, on_pose=lambda pose: taken.append(pose.stamps.captured_client_ns)
+        )
+        for wrong in (1.5e18, np.float64(5), "5", 2**62 + 1, -(2**63)):
+            with pytest.raises(poseloop.InvalidInputError, match=r"poseloop\.now_ns"):
+                sender.send(image(0), wrong)  # type: ignore[arg-type]
+            with pytest.raises(poseloop.InvalidInputError, match=r"poseloop\.now_ns"):
+                sender.send(Frame(image(0), wrong, PixelFormat.GRAY8))  # type: ignore[arg-type]
+        right = [-5, 0, np.int64(7), np.uint64(8), 2**62]
+        for captured_ns in right:
+            count = len(taken)
+            sender.send(image(0), captured_ns)
+            wait_until(lambda count=count: len(taken) > count)
+        assert sender.close().published == len(right)
+    assert taken == right
+
+
 def test_a_frame_that_can_not_become_a_jpeg_ends_the_stream_with_a_sentence(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +165,13 @@ def test_a_frame_that_can_not_become_a_jpeg_ends_the_stream_with_a_sentence(
     monkeypatch.setattr(FrameData, "compressed", fail)
     with poseloop.connect(server.address) as connection, pytest.raises(poseloop.InvalidInputError, match="too wide"):
         list(connection.track((image(k) for k in range(10**6)), "wide", encoding="jpeg"))
+    with poseloop.connect(server.address) as connection:
+        ends: list[Exception | None] = []
+        sender = connection.sender("wide", policy="lossless", encoding="jpeg", on_end=ends.append)
+        sender.send(image(0))
+        with pytest.raises(poseloop.InvalidInputError, match="too wide"):
+            sender.close()
+    assert [type(error) for error in ends] == [poseloop.InvalidInputError]
 
 
 def test_auto_is_raw_without_the_extra_and_says_so_once(

@@ -76,5 +76,8 @@ class Encoder:
                 compressed = frame.compressed(self._quality)
             except Exception as error:  # whatever ends this thread has to reach the caller's
                 failed(InvalidInputError(f"a frame of {frame.width}x{frame.height} can't become a JPEG: {error}"))
-            else:
+                continue
+            try:
                 done(compressed, now_ns() - started_ns)
+            except Exception as error:  # likewise
+                failed(error)

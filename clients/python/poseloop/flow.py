@@ -286,6 +286,12 @@ class Flow:
                 raise error
             return self._opened_once
 
+    def raise_error(self) -> None:
+        """Raise what another thread found wrong, if anything."""
+        with self._changed:
+            if (error := self._error_as_it_was()) is not None:
+                raise error
+
     def close(self, timeout_s: float | None) -> Exception | None:
         """Take no more frames, wait until the last is answered, and return the error that the link ended with."""
         with self._changed:

@@ -162,6 +162,7 @@ class Link:
                 connection.close()
                 if self._frames_go is not None:
                     self._frames_go.close()
+            self._flow.raise_error()
             self._judge_shared_memory()
             self._note_break(reason)
 

@@ -210,7 +210,8 @@ class FrameSender:
             captured_ns: when it was taken, on `poseloop.now_ns`; now, if it is not given and ``image`` is no `Frame`.
 
         Raises:
-            InvalidInputError: the image can't be sent, the sender is closed, or another process opened it.
+            InvalidInputError: the image can't be sent, ``captured_ns`` is no integer, the sender is closed, or another
+                process opened it.
             RequestRefusedError: the server refused an earlier frame.
             ServerUnavailableError: the server went away and did not come back within ``reconnect_s``.
         """

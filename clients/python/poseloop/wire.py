@@ -7,8 +7,9 @@ https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from poseloop.images import guess_format, to_gray
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 
+# An int64 on the wire, which the offset between two clocks is added to.
+_MOST_NS = 2**62
 _LENGTH_DELIMITED = 2
 _DATA_TAG = bytes([pb.Frame.DATA_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
 _FRAME_TAG = bytes([pb.FrameMessage.FRAME_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
@@ -39,13 +42,13 @@ class FrameData:
         """Check a frame and look at its bytes; copies only an image whose rows are not contiguous.
 
         Raises:
-            InvalidInputError: the image is not what the frame's format says.
+            InvalidInputError: the image is not what the frame's format says, or its time is no number of nanoseconds.
         """
         if frame.format is PixelFormat.JPEG:
             if isinstance(frame.image, np.ndarray):
                 raise InvalidInputError("a JPEG frame's image must be the bytes of the JPEG, not an array")
             width, height = jpeg.size(frame.image)
-            return cls(memoryview(frame.image), width, height, frame.format, frame.captured_ns)
+            return cls(memoryview(frame.image), width, height, frame.format, _checked(frame.captured_ns))
         if not isinstance(frame.image, np.ndarray):
             raise InvalidInputError(f"a {frame.format} frame's image must be a uint8 array, not bytes")
         if guess_format(frame.image) is not (
@@ -64,7 +67,7 @@ class FrameData:
         if image.size == 0:
             raise InvalidInputError(f"a frame of shape {image.shape} is empty")
         height, width = image.shape[:2]
-        return cls(np.ascontiguousarray(image).data.cast("B"), width, height, pixel_format, captured_ns)
+        return cls(np.ascontiguousarray(image).data.cast("B"), width, height, pixel_format, _checked(captured_ns))
 
     @property
     def nbytes(self) -> int:
@@ -132,6 +135,19 @@ class GrayOfColor:
 
 Leaving = FrameData | GrayOfColor
 """What a connection takes."""
+
+
+def _checked(captured_ns: SupportsIndex) -> int:
+    # Whatever can't be written is refused here, where the caller hears of it; later it would end a thread.
+    try:
+        checked = operator.index(captured_ns)
+    except TypeError:
+        checked = _MOST_NS + 1
+    if abs(checked) > _MOST_NS:
+        raise InvalidInputError(
+            f"captured_ns must be a whole number of nanoseconds, not {captured_ns!r}; use poseloop.now_ns()"
+        )
+    return checked
 
 
 def _varint(value: int) -> bytes:
