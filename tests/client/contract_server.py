@@ -12,6 +12,7 @@ import json
 import math
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -53,6 +54,8 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
 
     async def Track(self, messages, context):  # noqa: N802
         opening = (await context.read()).open
+        if self.options.mute_while and self.options.mute_while.exists():
+            await asyncio.Event().wait()
         if opening.model not in ("", SPEC.name):
             await context.abort(grpc.StatusCode.NOT_FOUND, "model: unknown.", (("poseloop-field", "model"),))
         if opening.stream in self.sessions:
@@ -173,6 +176,7 @@ async def main() -> None:
     parser.add_argument("--publish-port", type=int, default=0)
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--inference-ms", type=float, default=0.0)
+    parser.add_argument("--mute-while", type=Path, help="a call that begins while this file exists hears nothing")
     parser.add_argument("--clock-id", default="")
     parser.add_argument("--clock-offset-ns", type=int, default=0)
     parser.add_argument("--garbage", choices=["pose", "spec"])

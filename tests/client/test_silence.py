@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,44 @@ def test_closing_an_idle_lossless_stream_ends_though_the_server_is_stopped(
             assert closing.result(timeout=15).published == 1
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_reconnect_that_hears_nothing_is_tried_again(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path, policy: Policy
+) -> None:
+    mute = tmp_path / "mute"
+    server = make_server("--mute-while", str(mute))
+    reconnections: list[poseloop.Reconnection] = []
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", policy=policy, on_reconnect=reconnections.append) as sender,
+    ):
+        server.kill()
+        mute.touch()
+        server.start()
+        time.sleep(0.5)  # the silence itself
+        assert not sender.connected
+        mute.unlink()
+        wait_until(lambda: bool(reconnections))
+        sender.send(IMAGE)
+        assert sender.close().published == 1
+
+
+def test_a_server_that_never_opens_the_stream_again_did_not_come_back(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
+) -> None:
+    mute = tmp_path / "mute"
+    server = make_server("--mute-while", str(mute))
+    ends: list[Exception | None] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", reconnect_s=0.2, on_end=ends.append)
+        mute.touch()
+        server.kill()
+        server.start()
+        wait_until(lambda: bool(ends), 5)
+        with pytest.raises(poseloop.ServerUnavailableError, match=r"within 0\.2 s"):
+            sender.send(IMAGE)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't stop a process")

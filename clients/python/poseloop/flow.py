@@ -125,6 +125,11 @@ class Flow:
         with self._changed:
             return self._outbox.unacknowledged > 0
 
+    @property
+    def silence_s(self) -> float:
+        """How long a server may answer nothing until it is taken for gone."""
+        return _SILENCE_NS[self._policy] / 1e9
+
     def push(self, frame: FrameData) -> int:
         """Take one frame from the source and return its sequence number; lossless, wait for room first."""
         sequence = self._offer(frame)

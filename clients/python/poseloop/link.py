@@ -201,6 +201,7 @@ class Link:
     def _serve(self, connection: GrpcConnection, backoff: Backoff) -> str:
         """Handle one connection's replies to its end; returns why it ended."""
         self._broke_off = False
+        overdue = self._drop_unless_opened(connection)
         try:
             for reply in connection.replies():
                 match reply.WhichOneof("reply"):
@@ -211,6 +212,7 @@ class Link:
                     case "pose":
                         self._deliver(reply.pose)
                     case "opened":
+                        overdue.cancel()
                         backoff.reset()
                         self._opened(connection, reply.opened)
                     case "closed":
@@ -218,7 +220,22 @@ class Link:
         except ConnectionBrokenError as broken:
             self._broke_off = True
             return str(broken)
+        finally:
+            overdue.cancel()
         return "the server ended the stream"
+
+    def _drop_unless_opened(self, connection: GrpcConnection) -> threading.Timer:
+        """Let a reconnect take no longer than a server may be silent, nor than it may be away.
+
+        A call may be taken, and its network die before the server says that the stream is open. At first it is whoever
+        opens the stream that says how long this may take.
+        """
+        most_s = max(0.0, min(self._flow.silence_s, self._reconnect_s - self._away_s()))
+        timer = threading.Timer(most_s, connection.drop, [f"it did not open the stream within {most_s:.3g} s"])
+        timer.daemon = True
+        if self._broken is not None:
+            timer.start()
+        return timer
 
     def _deliver(self, message: pb.Pose) -> None:
         self._was_answered = True

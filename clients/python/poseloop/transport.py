@@ -109,6 +109,7 @@ class GrpcConnection:
 
     def __init__(self, address: str, opening: pb.OpenStream) -> None:
         self._address = address
+        self._dropped_for = ""
         self.channel = open_channel(address)
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._outgoing.put(pb.FrameMessage(open=opening).SerializeToString())
@@ -136,7 +137,14 @@ class GrpcConnection:
         try:
             yield from self._call
         except grpc.RpcError as error:
+            if self._dropped_for:
+                raise ConnectionBrokenError(self._dropped_for) from None
             raise error_of(error, self._address) from None
+
+    def drop(self, reason: str) -> None:
+        """Drop the connection as one that is broken, for that reason."""
+        self._dropped_for = reason
+        self.close()
 
     def close(self) -> None:
         """Drop the connection, whatever is in flight."""
