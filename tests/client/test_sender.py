@@ -278,6 +278,43 @@ def test_a_sender_that_is_closed_by_its_own_listener_says_that_this_can_not_be(s
     assert [type(error) for error in said] == [poseloop.InvalidInputError]
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_a_listener_that_exits_ends_its_stream_and_says_so(
+    server: Any, wait_until: Callable[..., None], policy: Policy
+) -> None:
+    ends: list[Exception | None] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy=policy, on_pose=lambda pose: sys.exit(3), on_end=ends.append)
+        sender.send(image(0))
+        wait_until(lambda: bool(ends))
+        assert not sender.connected
+        with pytest.raises(poseloop.PoseloopError, match=r"SystemExit\(3\)"):
+            sender.send(image(1))
+        with pytest.raises(poseloop.PoseloopError, match=r"SystemExit\(3\)"):
+            sender.close()
+    assert [type(error) for error in ends] == [poseloop.PoseloopError]
+
+
+def test_a_listener_that_sends_does_not_wait_for_itself(server: Any, wait_until: Callable[..., None]) -> None:
+    ends: list[Exception | None] = []
+
+    def send(pose: poseloop.Pose) -> None:
+        if pose.sequence == 0:
+            for _ in range(20):
+                sender.send(image(0))
+
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless", on_pose=send, on_end=ends.append)
+        sender.send(image(0))
+        wait_until(lambda: bool(ends))
+        with pytest.raises(poseloop.InvalidInputError, match="another thread"):
+            sender.close()
+        sender = connection.sender("cam0", on_pose=send)
+        sender.send(image(0))
+        wait_until(lambda: sender.counters.sent == 21)  # live, it never waits
+        assert sender.close().in_flight == 0
+
+
 def test_an_error_that_is_raised_again_and_again_holds_nothing_of_its_callers(
     server: Any, wait_until: Callable[..., None]
 ) -> None:
@@ -344,6 +381,14 @@ def test_wrong_values_are_refused_before_anything_is_sent(server: Any, monkeypat
             connection.sender("cam0", encoding="png")  # type: ignore[arg-type]
         with pytest.raises(poseloop.InvalidInputError, match="100"):
             connection.sender("cam0", jpeg_quality=101)
+        for reconnect_s in (None, -1.0, float("nan"), "3"):
+            with pytest.raises(poseloop.InvalidInputError, match="reconnect_s"):
+                connection.sender("cam0", reconnect_s=reconnect_s)  # type: ignore[arg-type]
+        for wrong, right in {"reconect_s": "reconnect_s", "polcy": "policy", "on_poses": "on_pose"}.items():
+            with pytest.raises(poseloop.InvalidInputError, match=f"{wrong!r}; did you mean {right!r}"):
+                connection.sender("cam0", **{wrong: 3})  # type: ignore[arg-type]
+        with pytest.raises(poseloop.InvalidInputError, match="'on_pose'"):
+            connection.track([], "cam0", on_pose=print)  # type: ignore[call-arg]
         with connection.sender("cam0") as sender:
             with pytest.raises(poseloop.InvalidInputError):
                 sender.send(np.zeros((3, 3), np.int16))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypedDict, TypeVar, Unpack
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from poseloop.addresses import DEFAULT_SERVER, check_server
 from poseloop.encoder import Encoding
-from poseloop.errors import ServerUnavailableError
+from poseloop.errors import InvalidInputError, ServerUnavailableError
 from poseloop.link import Listeners, Reconnection
 from poseloop.messages import model_info_from_wire, stream_info_from_wire
 from poseloop.sender import FrameSender, SenderSettings, parse_policy
@@ -100,6 +100,7 @@ class Server:
             RequestRefusedError: the server refuses the stream; ``code`` and ``field`` say for what.
             ServerUnavailableError: the server does not answer.
         """
+        _check_options(options, SenderOptions.__optional_keys__)
         settings = SenderSettings(
             stream=stream,
             model=model,
@@ -136,6 +137,7 @@ class Server:
         Raises:
             PoseloopError: for the same reasons as `sender`; the iteration raises whatever ``frames`` raises, too.
         """
+        _check_options(options, TrackOptions.__optional_keys__)
         poses = PoseQueue(parse_policy(policy))
         sender = self.sender(stream, model, policy, **options, on_pose=poses.put, on_end=poses.fail)
         return Tracking(sender, poses, frames)
@@ -228,6 +230,15 @@ class Server:
             if isinstance(meant, ConnectionBrokenError):
                 meant = ServerUnavailableError(f"The server at {self.address} went away: {meant}.")
             raise meant from None
+
+
+def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None:
+    for name in options:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, ["model", "policy", *sorted(known)], n=1, cutoff=0.0)
+            raise InvalidInputError(f"a stream has no option {name!r}; did you mean {near[0]!r}?")
 
 
 def connect(address: str = DEFAULT_SERVER, timeout_s: float = 5.0) -> Server:

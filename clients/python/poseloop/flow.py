@@ -76,6 +76,7 @@ class Flow:
         self._last_answer_ns = 0
         self._listener_runs = False
         self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
+        self._listener_thread = 0
         self._has_listened = False
         self._listener_lags = False  # poses wait for it
         self._window = 0
@@ -142,6 +143,11 @@ class Flow:
         with self._changed:
             self._check()
             while not self._outbox.has_room:
+                if self._listener_runs and threading.get_ident() == self._listener_thread:
+                    raise InvalidInputError(
+                        f"a callback of stream {self._stream} can't send a frame that there is no room for yet, since "
+                        "it would wait for itself; send it on another thread"
+                    )
                 self._changed.wait(_LOOK_S)
                 self._check()
             if self._policy is Policy.LOSSLESS or not self._may_leave():
@@ -221,6 +227,7 @@ class Flow:
         """
         with self._changed:
             self._listener_runs = self._has_listened = True
+            self._listener_thread = threading.get_ident()
             self._choose_window()
         try:
             yield

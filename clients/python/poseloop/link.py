@@ -140,6 +140,12 @@ class Link:
             self._keep_connected()
         except Exception as raised:  # whatever ends this thread has to reach the caller's
             error = raised
+        except BaseException as raised:  # of a listener; on the caller's thread it would end what it does not mean
+            error = PoseloopError(
+                f"a callback of stream {self._opening.stream} raised {raised!r} and so ended the stream; to end the "
+                "program, tell its own thread"
+            )
+            error.__cause__ = raised
         self._flow.ended(error)
         if self._listeners.end is not None:
             self._listeners.end(error)

@@ -90,6 +90,11 @@ class SenderSettings:
             )
         if not 1 <= self.jpeg_quality <= 100:
             raise InvalidInputError(f"a JPEG's quality must be 1 to 100, not {self.jpeg_quality}")
+        # None is what other libraries write for "no limit"; here a comparison with it would end the first reconnect.
+        if not isinstance(self.reconnect_s, float | int) or not self.reconnect_s >= 0:
+            raise InvalidInputError(
+                f"reconnect_s must be a number of seconds, not {self.reconnect_s!r}; leave it out to go on for ever"
+            )
         if not -100 <= self.priority <= 100:
             raise InvalidInputError(f"a stream's priority must be -100 to 100, not {self.priority}")
         self._check_max_fps()
