@@ -86,6 +86,29 @@ def test_stream_ends_after_its_frames_and_says_what_became_of_them(server: Any) 
     assert "published 30, dropped 0" in ended.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process there")
+@pytest.mark.parametrize("policy", ["live", "lossless"])
+def test_ctrl_c_ends_a_stream_whose_server_is_away(
+    make_server: Callable[..., Any], start: Callable[..., Any], policy: str
+) -> None:
+    server = make_server("--inference-ms", "5")
+    options = ("--policy", policy, "--speed", "max", "--server", server.address, "--json")
+    streaming = start("stream", "synthetic:64x64", *options)
+    with connect(server.address) as connection:
+        while not any(stream.counters.published for stream in connection.streams()):
+            assert streaming.poll() is None
+    server.kill()
+    streaming.send_signal(signal.SIGINT)
+    account, errors = streaming.communicate(timeout=20)
+    counters = json.loads(account)
+    assert counters["published"] > 0
+    if policy == "lossless":
+        assert streaming.returncode == 1
+        assert f"{counters['in_flight']} frames of stream cam0 were not answered" in errors.replace("\n", " ")
+    else:
+        assert streaming.returncode == counters["in_flight"] == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE there")
 def test_watch_ends_quietly_when_nobody_reads(server: Any, start: Callable[..., Any]) -> None:
     start("stream", "synthetic:64x64@60", "--name", "piped", "--server", server.address)

@@ -109,6 +109,32 @@ def test_a_server_that_does_not_come_back_ends_the_stream_in_time(make_server: C
             list(connection.track(frames(10), "cam1"))
 
 
+def test_closing_a_lossless_stream_waits_for_a_server_that_is_away_but_not_for_ever(
+    make_server: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    server = make_server("--inference-ms", "200")
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless")
+        for frame in frames(3):
+            sender.send(frame)
+        assert sender.close(away_s=0.0).published == 3, "a server that answers is waited for"
+        sender = connection.sender("cam0", policy="lossless")
+        sender.send(next(frames(1)))
+        server.kill()
+        with pytest.raises(poseloop.ServerUnavailableError, match=r"1 frames .* away .* 0\.3 s"):
+            sender.close(away_s=0.3)
+
+
+def test_closing_a_lossless_stream_that_was_aborted_says_what_was_not_answered(make_server: Callable[..., Any]) -> None:
+    server = make_server("--inference-ms", "1e6")
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", policy="lossless")
+        sender.send(next(frames(1)))
+        sender.abort()
+        with pytest.raises(poseloop.ServerUnavailableError, match=r"1 frames .* aborted"):
+            sender.close()
+
+
 def test_a_live_sender_can_be_closed_while_the_server_is_away(
     make_server: Callable[..., Any], wait_until: Callable[..., None]
 ) -> None:

@@ -304,14 +304,26 @@ class Flow:
             if (error := self._error_as_it_was()) is not None:
                 raise error
 
-    def close(self, timeout_s: float | None) -> Exception | None:
-        """Take no more frames, wait until the last is answered, and return the error that the link ended with."""
+    def close(self, timeout_s: float | None, away_s: float = math.inf) -> Exception | None:
+        """Take no more frames, wait until the last is answered, and return the error that the link ended with.
+
+        Args:
+            timeout_s: how long to wait; None: as long as there is a connection.
+            away_s: how long to wait for one.
+        """
         with self._changed:
             self._closing = True
             self._finish_if_done()
             self._tell()
             deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-            while not self._ended and (left_s := deadline_s - time.monotonic()) > 0:
+            away_until_s = time.monotonic() + away_s
+            while not self._ended:
+                now_s = time.monotonic()
+                if self._connection is not None:
+                    away_until_s = now_s + away_s
+                left_s = deadline_s - now_s if self._connection else min(deadline_s, away_until_s) - now_s
+                if left_s <= 0:
+                    break
                 self._changed.wait(min(left_s, _LOOK_S))
                 self._check_silence()
             return self._error_as_it_was()

@@ -152,6 +152,7 @@ class FrameSender:
 
     def __init__(self, settings: SenderSettings, address: str, listeners: Listeners) -> None:
         self._settings = settings
+        self._address = address
         self._policy = settings.policy
         self._forks = forks.count
         self._encoder = settings.encoder()
@@ -231,12 +232,13 @@ class FrameSender:
         self._check_process()
         return self._flow.push_if_room(frame, when_changed)
 
-    def close(self, timeout_s: float | None = None) -> Counters:
+    def close(self, timeout_s: float | None = None, *, away_s: float = 60.0) -> Counters:
         """Send what waits, wait for the answers to what is in flight, end the stream and return its final account.
 
         Args:
             timeout_s: how long to wait for that; 10 s in live mode, unless given, and as long as the server answers in
                 lossless mode.
+            away_s: how long of that to wait, at most, for a server that is away; ``reconnect_s`` may end it earlier.
 
         Raises:
             InvalidInputError: a callback of the sender's closes it, and would wait for itself; or another process
@@ -252,14 +254,22 @@ class FrameSender:
             )
         if timeout_s is None and self._policy is Policy.LIVE:
             timeout_s = _CLOSE_LIVE_S
-        error = self._flow.close(timeout_s)
+        error = self._flow.close(timeout_s, away_s)
+        over, away = self._flow.over, not self._flow.connected
         self._link.abort()
         if error is not None:
             raise error
         counters = self._flow.counters
         if self._policy is Policy.LOSSLESS and not self._flow.idle:
+            waited_s = math.inf if timeout_s is None else timeout_s
+            if over:
+                why = "before it was aborted"
+            elif away:
+                why = f"since {self._address} went away and did not come back within {min(waited_s, away_s):g} s"
+            else:
+                why = f"within {waited_s:g} s"
             raise ServerUnavailableError(
-                f"{counters.in_flight} frames of stream {self.stream} were not answered within {timeout_s:g} s."
+                f"{counters.in_flight} frames of stream {self.stream} were not answered {why}."
             )
         return counters
 

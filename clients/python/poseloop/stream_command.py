@@ -23,6 +23,10 @@ from poseloop.sources import Source, Speed, open_source
 from poseloop.transport import Transport
 from poseloop.types import Counters, Policy
 
+# How long the last frames wait for a server that is away: Ctrl-C is meant to end.
+_AWAY_AT_THE_END_S = 60.0
+_AWAY_WHEN_TOLD_TO_STOP_S = 3.0
+
 
 class StreamStatus:
     """The status line while frames are sent."""
@@ -71,7 +75,8 @@ def _say(status: StreamStatus, stream: str, counters: Counters) -> None:
     out.print(
         f"{stream}: {counters.sent} frames in {status.seconds:.1f} s; published {counters.published}, dropped "
         f"{counters.dropped} (outbox {counters.dropped_outbox}, connection {counters.lost_connection}, rate "
-        f"{counters.dropped_rate}, mailbox {counters.dropped_mailbox}, failed {counters.failed})",
+        f"{counters.dropped_rate}, mailbox {counters.dropped_mailbox}, failed {counters.failed})"
+        + (f"; {counters.in_flight} not answered" if counters.in_flight else ""),
         soft_wrap=True,
     )
 
@@ -123,11 +128,15 @@ def stream(
         status = StreamStatus(sender, opened, encode)
         status.reconnections = reconnections
         errors = Console(stderr=True, highlight=False)
-        with until_told_to_stop(), Live(status, console=errors, refresh_per_second=4, transient=True):
-            for frame in islice(opened, frames):
-                sender.send(frame)
-        counters = sender.close()
-    if as_json:
-        write_json(_account(status, name, counters))
-    else:
-        _say(status, name, counters)
+        away_s = _AWAY_WHEN_TOLD_TO_STOP_S
+        try:
+            with until_told_to_stop(), Live(status, console=errors, refresh_per_second=4, transient=True):
+                for frame in islice(opened, frames):
+                    sender.send(frame)
+                away_s = _AWAY_AT_THE_END_S
+            sender.close(away_s=away_s)
+        finally:  # whatever ended it, what became of the frames is told
+            if as_json:
+                write_json(_account(status, name, sender.counters))
+            else:
+                _say(status, name, sender.counters)
