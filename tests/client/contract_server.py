@@ -68,6 +68,7 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
             window=self.options.window,
             model_spec="{}" if self.options.garbage == "spec" else SPEC.model_dump_json(),
         )
+        keep_name_s = self.options.keep_name_s
         working = asyncio.create_task(self.work(session, context))
         try:
             await context.write(pb.TrackReply(opened=opened))
@@ -78,9 +79,10 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
                 session.changed.notify_all()
             await working
             await context.write(pb.TrackReply(closed=pb.Closed(counters=session.counters)))
+            keep_name_s = 0.0
         finally:
             working.cancel()
-            del self.sessions[opening.stream]
+            asyncio.get_running_loop().call_later(keep_name_s, self.sessions.pop, opening.stream)
 
     async def receive(self, session: Session, frame: pb.Frame, context) -> None:
         received_ns = self.now()
@@ -163,7 +165,12 @@ class ContractServer(rpc.PoseServiceServicer, rpc.ModelServiceServicer, rpc.Stre
         ages = pb.Percentiles(**dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "max_ms"), math.nan))
         streams = [
             pb.StreamInfo(
-                name=name, model=SPEC.name, policy=session.opening.policy, counters=session.counters, age=ages
+                name=name,
+                model=SPEC.name,
+                policy=session.opening.policy,
+                counters=session.counters,
+                age=ages,
+                session_id=0 if self.options.tell_no_sessions else session.session_id,
             )
             for name, session in self.sessions.items()
         ]
@@ -177,6 +184,8 @@ async def main() -> None:
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--inference-ms", type=float, default=0.0)
     parser.add_argument("--mute-while", type=Path, help="a call that begins while this file exists hears nothing")
+    parser.add_argument("--keep-name-s", type=float, default=0.0, help="how long a session that broke has its name")
+    parser.add_argument("--tell-no-sessions", action="store_true")
     parser.add_argument("--clock-id", default="")
     parser.add_argument("--clock-offset-ns", type=int, default=0)
     parser.add_argument("--garbage", choices=["pose", "spec"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -9,7 +12,9 @@ from typing import Any
 import numpy as np
 import poseloop
 import pytest
+from poseloop import link
 from poseloop.pacing import Schedule
+from poseloop.types import Policy
 
 
 def frames(count: int, fps: float = 200.0) -> Iterator[np.ndarray]:
@@ -133,6 +138,58 @@ def test_closing_a_lossless_stream_that_was_aborted_says_what_was_not_answered(m
         sender.abort()
         with pytest.raises(poseloop.ServerUnavailableError, match=r"1 frames .* aborted"):
             sender.close()
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_its_own_old_session_does_not_end_a_stream(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch, policy: Policy
+) -> None:
+    monkeypatch.setattr(link, "_LINGER_AFTER_BREAK_S", 0.0)
+    server = make_server("--keep-name-s", "1")
+    reconnections: list[poseloop.Reconnection] = []
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", policy=policy, on_reconnect=reconnections.append) as sender,
+    ):
+        sender._link._dialled._call.cancel()
+        wait_until(lambda: bool(reconnections))
+        assert not reconnections[0].server_restarted
+        assert reconnections[0].away_s > 0.9
+        sender.send(next(frames(1)))
+        assert sender.close().published == 1
+
+
+def test_another_programs_session_ends_a_stream(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_LINGER_AFTER_BREAK_S", 0.2)
+    server = make_server("--keep-name-s", "1e6", "--tell-no-sessions")
+    ends: list[Exception | None] = []
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender("cam0", on_end=ends.append)
+        sender._link._dialled._call.cancel()
+        wait_until(lambda: bool(ends))
+        with pytest.raises(poseloop.RequestRefusedError, match="open"):
+            sender.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't stop a process")
+def test_an_old_session_gets_its_time_from_when_the_server_answers_again(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_LINGER_AFTER_BREAK_S", 1.0)
+    server = make_server("--keep-name-s", "0.5", "--tell-no-sessions")
+    reconnections: list[poseloop.Reconnection] = []
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", on_reconnect=reconnections.append) as sender,
+    ):
+        os.kill(server.pid, signal.SIGSTOP)
+        sender._link._dialled._call.cancel()
+        time.sleep(1.2)  # the outage itself
+        os.kill(server.pid, signal.SIGCONT)
+        wait_until(lambda: bool(reconnections))
+        assert sender.connected
 
 
 def test_a_live_sender_can_be_closed_while_the_server_is_away(

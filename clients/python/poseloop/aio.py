@@ -112,9 +112,9 @@ class AsyncFrameSender:
                 with suppress(TimeoutError):  # the sender looks now and then whether the server is silent
                     await asyncio.wait_for(self._changed.wait(), _LOOK_S)
 
-    async def close(self, timeout_s: float | None = None) -> Counters:
+    async def close(self, timeout_s: float | None = None, *, away_s: float = 60.0) -> Counters:
         """Answer what is in flight and end the stream; see `poseloop.FrameSender.close`."""
-        return await _on_own_thread(partial(self._sender.close, timeout_s))
+        return await _on_own_thread(partial(self._sender.close, timeout_s, away_s=away_s))
 
     async def abort(self) -> None:
         """Drop the connection at once, whatever is in flight."""

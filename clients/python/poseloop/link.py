@@ -23,6 +23,7 @@ from poseloop.transport import (
     LocalConnection,
     Transport,
     measure_clock,
+    session_of,
 )
 from poseloop.types import Counters, ModelSpec, Pose
 from poseloop.v1 import poseloop_pb2 as pb
@@ -33,7 +34,8 @@ Wire = TypeVar("Wire")
 Read = TypeVar("Read")
 
 # The server may take a session that broke, or whose program was just ended, for alive a little longer, and refuse a
-# second one of its name: for half a minute where its network died without a word (the server's keep-alive).
+# second one of its name: for half a minute where its network died without a word (the server's keep-alive). A session
+# that it is known to be ours may take longer.
 _LINGER_AFTER_BREAK_S = 45.0
 _LINGER_AT_FIRST_S = 1.0
 
@@ -105,6 +107,8 @@ class Link:
         self._started_ns = now_ns()
         self._broken: _Broken | None = None
         self._server_id = ""
+        self._session = ("", 0)  # ids of the server and of the last session there
+        self._taken_since_ns: int | None = None  # since when a session has the stream's name that is not this one
         self._dialled: GrpcConnection | None = None
         self._frames_go: Connection | None = None
         self._unjudged: Connection | None = None  # that of the session that ends now
@@ -161,9 +165,11 @@ class Link:
             try:
                 reason = self._serve(connection, backoff)
             except RequestRefusedError as refusal:
-                if refusal.code != "ALREADY_EXISTS" or not self._may_linger():
+                if refusal.code != "ALREADY_EXISTS" or not self._may_linger(connection):
                     raise
                 reason = str(refusal)
+            else:
+                self._taken_since_ns = None
             finally:
                 connection.close()
                 if self._frames_go is not None:
@@ -194,10 +200,20 @@ class Link:
             raise error or LocalTransportError("the server takes no frames from shared memory; see its log")
         self._failed_with = self._server_id
 
-    def _may_linger(self) -> bool:
-        if self._broken is not None:
-            return self._away_s() < _LINGER_AFTER_BREAK_S
-        return (now_ns() - self._started_ns) / 1e9 < _LINGER_AT_FIRST_S
+    def _may_linger(self, connection: GrpcConnection) -> bool:
+        """Whether the session that has the stream's name may be one of ours that the server did not end yet.
+
+        The one that broke is known by its id. It may stay for long: lossless frames are inferred though their sender is
+        gone, when their turn comes. Of one that broke before the server said its id nothing is known, nor when the
+        server noticed: from the first refusal on it gets some time.
+        """
+        if self._broken is None:
+            return (now_ns() - self._started_ns) / 1e9 < _LINGER_AT_FIRST_S
+        if self._taken_since_ns is None:
+            self._taken_since_ns = now_ns()
+        if (now_ns() - self._taken_since_ns) / 1e9 < _LINGER_AFTER_BREAK_S:
+            return True
+        return session_of(connection.channel, self._opening.stream) == self._session
 
     def _may_end(self) -> bool:
         # A live frame that still waits for a server that is gone is of no use to anyone.
@@ -255,6 +271,7 @@ class Link:
     def _opened(self, connection: GrpcConnection, opened: pb.Opened) -> None:
         restarted = opened.server_id != self._server_id
         self._server_id = opened.server_id
+        self._session = opened.server_id, opened.session_id
         if opened.model_spec:
             self.model_spec = self._understood(
                 ModelSpec.model_validate_json, opened.model_spec, "a description of its model"

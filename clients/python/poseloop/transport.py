@@ -98,6 +98,18 @@ def measure_clock(channel: grpc.Channel, clock: OffsetEstimator) -> None:
         clock.add(sent_ns, server_ns, server_ns, now_ns())
 
 
+def session_of(channel: grpc.Channel, stream: str) -> tuple[str, int] | None:
+    """Return the server's id and that of the session which has this stream's name; None where that can't be told."""
+    streams = rpc.StreamServiceStub(channel)  # type: ignore[no-untyped-call]
+    try:
+        listed = streams.ListStreams(pb.ListStreamsRequest(), timeout=1.0)
+    except (grpc.RpcError, ValueError):  # gRPC's own for a channel that was closed meanwhile
+        return None
+    return next(
+        ((listed.server_id, open_one.session_id) for open_one in listed.streams if open_one.name == stream), None
+    )
+
+
 class GrpcConnection:
     """One `Track` call: messages go in at any time, replies come out until it ends.
 
