@@ -63,7 +63,7 @@ def test_a_frame_is_read_as_pandas_reads_it(tmp_path_factory: pytest.TempPathFac
     assert ours.columns == [tuple(label) for label in theirs.columns]
     rows = list(zip(*(level.tolist() for level in ours.rows), strict=True))
     assert rows == [row if isinstance(row, tuple) else (row,) for row in theirs.index]
-    np.testing.assert_array_equal(ours.values, theirs.to_numpy())
+    np.testing.assert_array_equal(ours.values, theirs.to_numpy(np.float64))
 
 
 FRAME = pd.DataFrame(
