@@ -140,12 +140,12 @@ def test_a_time_that_is_no_integer_is_refused_and_the_stream_goes_on(
         sender = connection.sender(
             "times", **options, on_pose=lambda pose: taken.append(pose.stamps.captured_client_ns)
         )
-        for wrong in (1.5e18, np.float64(5), "5", 2**62 + 1, -(2**63)):
+        for wrong in (1.5e18, np.float64(5), "5", 2**62, -(2**63)):
             with pytest.raises(poseloop.InvalidInputError, match=r"poseloop\.now_ns"):
                 sender.send(image(0), wrong)  # type: ignore[arg-type]
             with pytest.raises(poseloop.InvalidInputError, match=r"poseloop\.now_ns"):
                 sender.send(Frame(image(0), wrong, PixelFormat.GRAY8))  # type: ignore[arg-type]
-        right = [-5, 0, np.int64(7), np.uint64(8), 2**62]
+        right = [-5, 0, np.int64(7), np.uint64(8), 2**62 - 1]
         for captured_ns in right:
             count = len(taken)
             sender.send(image(0), captured_ns)

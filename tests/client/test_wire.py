@@ -15,7 +15,7 @@ from poseloop.wire import FrameData, frame_message
 
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 90), st.integers(1, 90)))
 COUNT = st.integers(0, 2**64 - 1)
-TIME = st.integers(-(2**62), 2**62)
+TIME = st.integers(1 - 2**62, 2**62 - 1)
 
 
 @given(image=IMAGES, sequence=COUNT, captured_ns=TIME, offset_ns=TIME)

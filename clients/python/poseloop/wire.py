@@ -20,8 +20,8 @@ from poseloop.images import guess_format, to_gray
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 
-# An int64 on the wire, which the offset between two clocks is added to.
-_MOST_NS = 2**62
+# The server refuses what is further from 0: a time is an int64, which the offset between two clocks is added to.
+_MOST_NS = 2**62 - 1
 _LENGTH_DELIMITED = 2
 _DATA_TAG = bytes([pb.Frame.DATA_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
 _FRAME_TAG = bytes([pb.FrameMessage.FRAME_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
