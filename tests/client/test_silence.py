@@ -76,6 +76,24 @@ def test_a_reconnect_that_hears_nothing_is_tried_again(
         assert sender.close().published == 1
 
 
+def test_a_reconnect_that_hears_nothing_leaves_time_for_another(
+    make_server: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "_SILENCE_NS", dict.fromkeys(Policy, 60_000_000_000))
+    mute = tmp_path / "mute"
+    server = make_server("--mute-while", str(mute))
+    reconnections: list[poseloop.Reconnection] = []
+    with (
+        poseloop.connect(server.address) as connection,
+        connection.sender("cam0", reconnect_s=4.0, on_reconnect=reconnections.append) as sender,
+    ):
+        mute.touch()
+        sender._link._dialled._call.cancel()
+        time.sleep(0.5)  # the outage itself
+        mute.unlink()
+        wait_until(lambda: bool(reconnections), 4)
+
+
 def test_a_server_that_never_opens_the_stream_again_did_not_come_back(
     make_server: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -38,6 +38,8 @@ Read = TypeVar("Read")
 # that it is known to be ours may take longer.
 _LINGER_AFTER_BREAK_S = 45.0
 _LINGER_AT_FIRST_S = 1.0
+# A server that is there opens a stream within this.
+_SHORTEST_TRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +249,13 @@ class Link:
         return "the server ended the stream"
 
     def _drop_unless_opened(self, connection: GrpcConnection) -> threading.Timer:
-        """Let a reconnect take no longer than a server may be silent, nor than it may be away.
+        """Let a reconnect take no longer than a server may be silent, nor than half of what is left of ``reconnect_s``.
 
-        A call may be taken, and its network die before the server says that the stream is open. At first it is whoever
-        opens the stream that says how long this may take.
+        A call may be taken, and its network die before the server says that the stream is open; the next may fare
+        better. At first it is whoever opens the stream that says how long this may take.
         """
-        most_s = max(0.0, min(self._flow.silence_s, self._reconnect_s - self._away_s()))
+        left_s = max(0.0, self._reconnect_s - self._away_s())
+        most_s = min(self._flow.silence_s, max(left_s / 2, _SHORTEST_TRY_S), left_s)
         timer = threading.Timer(most_s, connection.drop, [f"it did not open the stream within {most_s:.3g} s"])
         timer.daemon = True
         if self._broken is not None:
