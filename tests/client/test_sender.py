@@ -484,3 +484,10 @@ def test_streams_may_be_opened_at_once_in_a_fresh_process(server: Any) -> None:
             [sys.executable, "-c", program, server.address], capture_output=True, text=True, timeout=120
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_connection_answers_no_question(server: Any) -> None:
+    with poseloop.connect(server.address) as connection:
+        assert connection.models()
+    with pytest.raises(poseloop.InvalidInputError, match="is closed; connect again"):
+        connection.models()

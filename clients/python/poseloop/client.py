@@ -73,6 +73,7 @@ class Server:
     def __init__(self, address: str, timeout_s: float) -> None:
         self.address = check_server(address)
         self._timeout_s = timeout_s
+        self._closed = False
         self._channel = open_channel(self.address)
         try:
             wait_until_ready(self._channel, self.address, timeout_s)
@@ -210,6 +211,7 @@ class Server:
 
     def close(self) -> None:
         """Close the connection; senders have their own and go on."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -223,6 +225,8 @@ class Server:
         self.close()
 
     def _ask(self, method: Callable[..., Reply], request: Message, timeout_s: float = _ANSWER_S) -> Reply:
+        if self._closed:
+            raise InvalidInputError(f"the connection to {self.address} is closed; connect again")
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:
