@@ -35,7 +35,7 @@ Read = TypeVar("Read")
 
 # The server may take a session that broke, or whose program was just ended, for alive a little longer, and refuse a
 # second one of its name: for half a minute where its network died without a word (the server's keep-alive). A session
-# that it is known to be ours may take longer.
+# that is known to be ours may take longer.
 _LINGER_AFTER_BREAK_S = 45.0
 _LINGER_AT_FIRST_S = 1.0
 # A server that is there opens a stream within this.

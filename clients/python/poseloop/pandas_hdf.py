@@ -82,6 +82,9 @@ class _Reader:
             raise self.refusal(f"holds text as {name}")
         return name
 
+    def _says_names(self, item: Any, attribute: str) -> bool:
+        return text_of(self.file.attribute(item, attribute)) in ("string", "integer")
+
     def labels(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return labels as integers or strings."""
         if values.ndim != 1 or values.dtype.kind not in "Siu":
@@ -91,13 +94,12 @@ class _Reader:
             return values
         return np.array([label.decode(self.encoding) for label in values.tolist()], object)
 
-    def arranged(self, wanted: list[Label], columns: list[Label], values: NDArray[Any]) -> tuple[list[Label], Any]:
-        """Return blocks of columns in the order of the frame."""
+    def arranged(self, wanted: list[Label], columns: list[Label], values: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of blocks of columns in the order of the frame."""
         places = {label: place for place, label in enumerate(columns)}
         if len(wanted) != len(columns) or not set(wanted) <= places.keys():
             raise self.refusal("names columns that it does not hold")
-        order = [places[label] for label in wanted]
-        return wanted, values if order == sorted(order) else values[:, order]
+        return values[:, [places[label] for label in wanted]]
 
 
 class _Fixed(_Reader):
@@ -113,8 +115,8 @@ class _Fixed(_Reader):
             items = _tuples(self._axis(f"block{number}_items"))
             values.append(self._block(number, (len(rows[0]), len(items)), is_empty=is_empty))
             columns += items
-        columns, arranged = self.arranged(_tuples(self._axis("axis0")), columns, np.concatenate(values, axis=1))
-        return PandasFrame(columns, rows, arranged)
+        wanted = _tuples(self._axis("axis0"))
+        return PandasFrame(wanted, rows, self.arranged(wanted, columns, np.concatenate(values, axis=1)))
 
     def _block(self, number: int, shape: tuple[int, int], *, is_empty: bool) -> NDArray[Any]:
         if is_empty:
@@ -150,9 +152,8 @@ class _Fixed(_Reader):
         return names[codes.astype(np.int64)]
 
     def _text(self, array: Any) -> NDArray[Any]:
-        kind = text_of(self.file.attribute(array, "kind"))
-        if kind not in ("string", "integer"):
-            raise self.refusal(f"names rows or columns by neither text nor integers, but {kind!r}")
+        if not self._says_names(array, "kind"):
+            raise self.refusal("names rows or columns by neither text nor integers")
         return self.labels(self._array(array))
 
     def _array(self, array: Any) -> NDArray[Any]:
@@ -182,15 +183,17 @@ class _Table(_Reader):
             )
         if not all(_is_number(table.dtype[block].base) and self._says_number(table, block) for block in blocks):
             raise self.refusal("holds more than numbers")
-        if text_of(self.file.attribute(table, "index_kind")) not in ("string", "integer"):
-            raise self.refusal("names rows by neither text nor integers")
+        # Asked before anything is read: text of variable length may be the same long one in each row.
+        if table.dtype["index"].kind not in "Siu" or not self._says_names(table, "index_kind"):
+            raise self.refusal("names rows or columns by neither text nor integers")
         columns = [label for block in blocks for label in self._columns(table, block)]
         self.file.take_array(table)
         rows = table[()]
         labels = self.labels(rows["index"])
         values = np.concatenate([rows[block] for block in blocks], axis=1)
         if len(blocks) > 1:
-            columns, values = self.arranged(self._wanted(), columns, values)
+            wanted = self._wanted()
+            columns, values = wanted, self.arranged(wanted, columns, values)
         return PandasFrame(columns, [labels], values)
 
     def _says_number(self, table: Any, block: str) -> bool:
