@@ -238,8 +238,8 @@ class LiveExperiment:
     def _check(self, models: Mapping[str, ModelSpec]) -> None:
         """Compile what is configured for the streams whose model is known: that they name, or the only one there is.
 
-        Their chains are kept, so that own stages run as they were loaded here; what stands for any stream is made for
-        each when it opens.
+        Their chains are kept, so that own stages run as they were loaded here; what stands for any stream is made anew
+        for each when it opens.
         """
         keypoints = {name: tuple(spec.keypoints) for name, spec in models.items()}
         check_streams(self.config, keypoints)
@@ -249,7 +249,9 @@ class LiveExperiment:
             model = config.model or only
             if model is not None:
                 chain = self._chain(name, keypoints[model])
-                if name != ANY_STREAM:
+                if name == ANY_STREAM:
+                    chain.close()
+                else:
                     self._chains[name, keypoints[model]] = chain
         sources = (source for chain in self._chains.values() for source in chain.sources)
         self._files = code_files(sources, self.config.folder)
