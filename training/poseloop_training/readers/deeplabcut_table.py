@@ -22,7 +22,7 @@ from poseloop.pandas_hdf import pandas_groups, read_frame
 ONE_ANIMAL = ""
 HEADER_ROWS = ("scorer", "individuals", "bodyparts", "coords")
 MOST_BYTES: Final = 1 << 30
-"""Of all arrays of an h5: a million frames of 60 keypoints."""
+"""Of all arrays and labels of an h5: half a million frames of 60 keypoints."""
 _CSV_INSTEAD: Final = "restore it, or use the csv of the same labels"
 
 
