@@ -151,9 +151,12 @@ def test_any_number_and_size_of_frames_in_integers(trained: onnx.ModelProto, fra
         np.testing.assert_allclose(together[1:2], int8(cut[1:2]), atol=1e-3)
 
 
-def test_layers_are_left_out_only_where_it_helps(trained: onnx.ModelProto, frames: list[NDArray[np.uint8]]) -> None:
+@pytest.mark.parametrize("chosen", [(3, 4), (2, 5), (15, 21)])  # before limits, before convolutions, before Relu
+def test_layers_are_left_out_only_where_it_helps(
+    chosen: tuple[int, int], trained: onnx.ModelProto, frames: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
     layers = [node.name for node in take_bytes(trained, 8, SIZE)[0].graph.node if node.op_type == "Conv"]
-    sensitive = set(layers[3:5])
+    sensitive = {layers[place] for place in chosen}
 
     def shift(candidate: onnx.ModelProto) -> float:
         """As if two layers decided everything: 1 px for each that is quantised."""
@@ -164,7 +167,9 @@ def test_layers_are_left_out_only_where_it_helps(trained: onnx.ModelProto, frame
 
     found = quantise(fold_padding(simplify(arena_model_path())), 8, SIZE, frames[:2], shift, 0.5)
     assert set(found.left_out) == sensitive
-    session(found.model)(frames[0][None])
+    session(found.model, tmp_path / "optimised.onnx")(frames[0][None])
+    kinds = Counter(node.op_type for node in onnx.load(str(tmp_path / "optimised.onnx")).graph.node)
+    assert kinds["QLinearConv"] == len(layers) - len(sensitive)
     none = quantise(fold_padding(simplify(arena_model_path())), 8, SIZE, frames[:2], shift, 3.0)
     assert none.left_out == ()
     hopeless = quantise(fold_padding(simplify(arena_model_path())), 8, SIZE, frames[:1], lambda _: 9.0, 0.5)

@@ -83,6 +83,10 @@ class Graph:
         """Put a node in front of another one."""
         self.model.graph.node.insert(self.nodes.index(node), new)
 
+    def insert_after(self, node: onnx.NodeProto, new: onnx.NodeProto) -> None:
+        """Put a node behind another one."""
+        self.model.graph.node.insert(self.nodes.index(node) + 1, new)
+
     def rewire(self, tensor: str, to: str) -> None:
         """Let every node that takes a tensor take another one."""
         for node in self.model.graph.node:

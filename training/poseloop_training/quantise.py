@@ -118,6 +118,7 @@ class _Quantisation:
         graph = Graph(quantizer.model.model)
         _drop_second_rounding(graph)
         _upsample_bytes(graph)
+        _keep_floats(graph, left_out)
         return graph.finish()
 
     def _bytes_as_they_are(self, left_out: Sequence[str]) -> dict[str, Any]:
@@ -125,6 +126,21 @@ class _Quantisation:
             return {}
         one, zero = np.array(1, np.float32), np.array(self.stem.zero_point, np.uint8)
         return {"TensorQuantOverrides": {self.stem.tensor: [{"scale": one, "zero_point": zero}]}}
+
+
+def _keep_floats(graph: Graph, layers: Sequence[str]) -> None:
+    """Let ONNX Runtime compute these layers in fp32.
+
+    Where integers stand on both sides of a convolution it rounds the weights itself, with one scale for all channels,
+    and the layer that was to be spared is worse off than any other. An activation that changes nothing, which becomes
+    part of the convolution, keeps the two sides apart.
+    """
+    for conv in graph.of_kind("Conv"):
+        if conv.name in layers:
+            output = conv.output[0]
+            same = graph.node("LeakyRelu", [f"{output}/float"], output, alpha=1.0)
+            conv.output[0] = same.input[0]
+            graph.insert_after(conv, same)
 
 
 def _drop_second_rounding(graph: Graph) -> None:
