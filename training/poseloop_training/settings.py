@@ -25,7 +25,7 @@ LEAST_ANIMAL_PIXELS = 40
 # Of a frame to the network; the check of an export cuts frames to three fifths of this.
 LEAST_SIDE = 16
 # Side of a training window in network pixels, and how much larger than the animal it has to be.
-LEAST_WINDOW = 192
+LEAST_WINDOW = 128
 WINDOW_MARGIN = 1.6
 # Without a time limit: as many steps as small sets take to converge, and bounds in epochs for the others.
 USUAL_STEPS = 6000
