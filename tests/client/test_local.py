@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from pathlib import Path
@@ -31,10 +30,10 @@ def test_what_is_packed_is_unpacked(number: int, pixels: bytes, room: int) -> No
     header = pb.Frame(sequence=number, width=3)
     fields = header.SerializeToString()
     offset = local_frames.header_room(len(fields)) + room
-    packed = ctypes.create_string_buffer(offset + len(pixels) + room)
-    local_frames.write_header(ctypes.addressof(packed), number, fields, offset, len(pixels))
+    packed = bytearray(offset + len(pixels) + room)
+    local_frames.write_header(memoryview(packed)[:offset], number, fields, offset, len(pixels))
     packed[offset : offset + len(pixels)] = pixels
-    found_number, found, data = local_frames.unpack(memoryview(packed).cast("B"))
+    found_number, found, data = local_frames.unpack(memoryview(packed))
     assert found_number == number
     assert found == header
     assert bytes(data) == pixels

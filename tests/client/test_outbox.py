@@ -46,7 +46,7 @@ class OutboxWorld(RuleBasedStateMachine):
             return
         assert self.is_open
         assert outgoing.sequence == outgoing.payload
-        assert outgoing.counters.sent == self.offered
+        assert outgoing.sent == self.offered
         if self.taken_in_session:
             assert outgoing.sequence > self.taken_in_session[-1]
         if self.policy is Policy.LIVE:

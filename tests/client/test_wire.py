@@ -55,6 +55,7 @@ def test_owned_bytes_outlive_the_buffer() -> None:
     owned = frame.owned()
     image[:] = 0
     assert set(owned.data) == {7}
+    assert owned.owned() is owned
     assert set(frame.data) == {0}
 
 
@@ -110,7 +111,9 @@ def test_a_colour_frame_in_grey_is_what_the_server_would_make_of_it(pixels: Pixe
     assert (gray.width, gray.height, gray.format, gray.captured_ns) == (641, 483, PixelFormat.GRAY8, 7)
     assert bytes(gray.data) == to_model_color(image, pixels, "gray").tobytes()
     assert bytes(gray.data) == cv2.cvtColor(image, getattr(cv2, f"COLOR_{pixels.name[:3]}2GRAY")).tobytes()
-    assert (gray.nbytes, gray.owned().in_gray()) == (641 * 483, gray.owned())
+    owned = gray.owned()
+    assert owned.in_gray() is owned
+    assert (gray.nbytes, owned.data) == (641 * 483, gray.data)
     room = np.zeros(gray.nbytes, np.uint8)
     gray.write_to(room)
     assert room.tobytes() == bytes(gray.data)

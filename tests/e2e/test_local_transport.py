@@ -431,7 +431,7 @@ def test_what_can_not_be_right_ends_its_stream_alone(server: RealServer, field: 
         good = {"sequence": 1, "width": 64, "height": 48, "format": pb.PIXEL_FORMAT_GRAY8}
         port = sender._link._frames_go
         assert port is not None
-        frame = FrameData(memoryview(bytes(64 * 48)), 64, 48, PixelFormat.GRAY8, 0)
+        frame = FrameData(np.zeros(64 * 48, np.uint8), 64, 48, PixelFormat.GRAY8, 0)
         port.send(pb.Frame(**good), frame)
         port.send(pb.Frame(**{**good, "sequence": 2, **change}), frame)
         with pytest.raises(poseloop.RequestRefusedError) as refused:

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import NamedTuple
 
 from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
 from poseloop.encode_choice import Passage
@@ -46,8 +46,7 @@ _LATE_NS = 20_000_000
 _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """A frame on its way: when it left, its bytes before it was compressed (0 for a JPEG of the source's), and what
     compressing took.
     """
@@ -73,6 +72,7 @@ class Flow:
         self._connection: Connection | None = None
         self._clock: OffsetEstimator | None = None
         self._sent: dict[int, _Sent] = {}
+        self._frame_header = pb.Frame()
         self._last_answer_ns = 0
         self._listener_runs = False
         self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
@@ -427,17 +427,18 @@ class Flow:
             self._encoder.passed(passage, arrived_ns)
 
     def _header(self, outgoing: Outgoing[FrameData], frame: Leaving, sent_ns: int) -> pb.Frame:
-        client, clock = outgoing.counters, self._clock_at(sent_ns)
-        return pb.Frame(
-            sequence=outgoing.sequence,
-            captured_client_ns=frame.captured_ns,
-            sent_client_ns=sent_ns,
-            width=frame.width,
-            height=frame.height,
-            format=FORMAT_TO_WIRE[frame.format],
-            client=pb.ClientCounters(
-                sent=client.sent, dropped_outbox=client.dropped_outbox, lost_connection=client.lost_connection
-            ),
-            clock_offset_ns=clock.offset_ns,
-            clock_uncertainty_ns=clock.uncertainty_ns,
-        )
+        """Return the message, which is the same each time: it holds until the next frame."""
+        header, clock = self._frame_header, self._clock_at(sent_ns)
+        header.sequence = outgoing.sequence
+        header.captured_client_ns = frame.captured_ns
+        header.sent_client_ns = sent_ns
+        header.width = frame.width
+        header.height = frame.height
+        header.format = FORMAT_TO_WIRE[frame.format]
+        client = header.client
+        client.sent = outgoing.sent
+        client.dropped_outbox = outgoing.dropped_outbox
+        client.lost_connection = outgoing.lost_connection
+        header.clock_offset_ns = clock.offset_ns
+        header.clock_uncertainty_ns = clock.uncertainty_ns
+        return header

@@ -18,6 +18,7 @@ from poseloop.types import PixelFormat
 Color = Literal["gray", "rgb"]
 # OpenCV shares out more pixels than this.
 _SMALL_PIXELS: Final = 1 << 16
+_UINT8: Final = np.dtype(np.uint8)
 
 
 def to_model_color(image: NDArray[np.uint8], image_format: PixelFormat, color: Color) -> NDArray[np.uint8]:
@@ -87,7 +88,7 @@ def guess_format(image: NDArray[np.uint8]) -> PixelFormat:
         raise InvalidInputError(
             f"a frame must be a NumPy array, not {type(image).__name__}; where a camera gives None, it had no image"
         )
-    if image.dtype != np.uint8:
+    if image.dtype != _UINT8:
         raise InvalidInputError(f"a frame must be uint8, not {image.dtype}; convert it with image.astype('uint8')")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         return PixelFormat.GRAY8

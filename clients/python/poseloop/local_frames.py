@@ -17,7 +17,6 @@ numbers how many did.
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import threading
 from typing import Any, Final
@@ -93,8 +92,7 @@ class FramePort:
         self._closed = False
         self._checked_bytes = 0
         self._number = 0
-        self._next: Any = None  # memory for the next frame, taken while there is time
-        self._next_bytes = 0
+        self._next: _Slot | None = None  # for the next frame, taken while there is time
 
     def send(self, header: pb.Frame, frame: Leaving) -> None:
         """Write one frame into the shared memory and tell the server.
@@ -111,28 +109,28 @@ class FramePort:
             self._send(fields, frame)
 
     def _send(self, fields: bytes, frame: Leaving) -> None:
-        room = header_room(len(fields))
-        size = room + _ALIGNMENT - 1 + frame.nbytes
-        if size > self._checked_bytes:
-            require_room(self._slots, size)
-            self._checked_bytes = size
+        sizes = header_room(len(fields)), frame.nbytes
         try:
-            sample, self._next = self._next, None
-            if sample is None or self._next_bytes != size:
-                sample = self._publisher.loan_slice_uninit(size)
-            address = sample.payload_ptr
-            offset = room + -(address + room) % _ALIGNMENT
-            write_header(address, self._number, fields, offset, frame.nbytes)
-            frame.write_to(np.frombuffer(memory_at(address + offset, frame.nbytes), np.uint8))
-            if sample.assume_init().send() != 1:
+            slot, self._next = self._next, None
+            if slot is None or slot.sizes != sizes:
+                self._check_room(sum(sizes) + _ALIGNMENT - 1)
+                slot = _Slot(self._publisher, *sizes)
+            write_header(slot.header, self._number, fields, slot.offset, frame.nbytes)
+            frame.write_to(slot.data)
+            if slot.sample.assume_init().send() != 1:
                 raise LetGoError("the server no longer takes frames from shared memory")
             self._number += 1
             self._notifier.notify()
-            self._next, self._next_bytes = self._publisher.loan_slice_uninit(size), size
+            self._next = _Slot(self._publisher, *sizes)
         except LocalTransportError:
             raise
         except Exception as error:  # iceoryx2's errors have no common base but this one
             raise LocalTransportError(f"a frame can't be left in shared memory: {error}") from None
+
+    def _check_room(self, size: int) -> None:
+        if size > self._checked_bytes:
+            require_room(self._slots, size)
+            self._checked_bytes = size
 
     def close(self) -> None:
         """Let go of the shared memory."""
@@ -144,15 +142,37 @@ class FramePort:
                 self._notifier.delete()
 
 
+class _Slot:
+    """Memory for one message, taken from the publisher.
+
+    All that can be known of it before there is a frame is found out here: between two frames a core has time, and after
+    a frame has come each of these lines is cold.
+
+    Attributes:
+        sizes: bytes kept free for all but the data, and bytes of the data.
+        offset: of the data.
+    """
+
+    __slots__ = ("data", "header", "offset", "sample", "sizes")
+
+    def __init__(self, publisher: Any, header_bytes: int, data_bytes: int) -> None:
+        self.sizes = header_bytes, data_bytes
+        self.sample: Any = publisher.loan_slice_uninit(header_bytes + _ALIGNMENT - 1 + data_bytes)
+        address: int = self.sample.payload_ptr
+        self.offset = header_bytes + -(address + header_bytes) % _ALIGNMENT
+        self.header = memory_at(address, self.offset)
+        self.data = np.frombuffer(memory_at(address + self.offset, data_bytes), np.uint8)
+
+
 def header_room(fields_bytes: int) -> int:
     """Return how many bytes are kept free for all of a message but its data, whose serialised header is that long."""
     return max(_HEADER_ROOM, _PREFIX.size + fields_bytes)
 
 
-def write_header(address: int, number: int, fields: bytes, offset: int, data_bytes: int) -> None:
-    """Write all of a message but its data."""
-    prefix = _PREFIX.pack(number, len(fields), offset, data_bytes)
-    ctypes.memmove(address, prefix + fields, _PREFIX.size + len(fields))
+def write_header(memory: memoryview, number: int, fields: bytes, offset: int, data_bytes: int) -> None:
+    """Write all of a message but its data, to the beginning of its memory."""
+    written = _PREFIX.pack(number, len(fields), offset, data_bytes) + fields
+    memory[: len(written)] = written
 
 
 def unpack(view: memoryview) -> tuple[int, pb.Frame, memoryview]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from poseloop.types import Counters, Policy
 
 Payload = TypeVar("Payload")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing(Generic[Payload]):
+class Outgoing(NamedTuple, Generic[Payload]):
     """A frame on its way out, with the client's counters as of this frame."""
 
     sequence: int
     payload: Payload
-    counters: Counters
+    sent: int
+    dropped_outbox: int
+    lost_connection: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,7 @@ class Outbox(Generic[Payload]):
         # A live frame is never sent again.
         self._unacknowledged[sequence] = None if self._policy is Policy.LIVE else payload
         self._left_in_session += 1
-        counters = Counters(sent=self._next_sequence, dropped_outbox=self._dropped, lost_connection=self._lost)
-        return Outgoing(sequence, payload, counters)
+        return Outgoing(sequence, payload, self._next_sequence, self._dropped, self._lost)
 
     def acknowledge(self, sequence: int, server: Counters) -> bool:
         """Note that the server answered a frame, and the session's counters that came with it.

@@ -8,8 +8,7 @@ https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from typing import Final, SupportsIndex
+from typing import Final, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +26,15 @@ _DATA_TAG = bytes([pb.Frame.DATA_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
 _FRAME_TAG = bytes([pb.FrameMessage.FRAME_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
 
 
-@dataclass(frozen=True, slots=True)
-class FrameData:
-    """A frame that was checked and is ready to leave; ``data`` is a flat view of bytes."""
+class FrameData(NamedTuple):
+    """A frame that was checked and is ready to leave.
 
-    data: memoryview
+    Attributes:
+        pixels: uint8, in one piece, of any shape; of a JPEG its bytes.
+        captured_ns: on the clock of this process.
+    """
+
+    pixels: NDArray[np.uint8]
     width: int
     height: int
     format: PixelFormat
@@ -48,7 +51,8 @@ class FrameData:
             if isinstance(frame.image, np.ndarray):
                 raise InvalidInputError("a JPEG frame's image must be the bytes of the JPEG, not an array")
             width, height = jpeg.size(frame.image)
-            return cls(memoryview(frame.image), width, height, frame.format, _checked(frame.captured_ns))
+            pixels = np.frombuffer(frame.image, np.uint8)
+            return cls(pixels, width, height, frame.format, _checked(frame.captured_ns))
         if not isinstance(frame.image, np.ndarray):
             raise InvalidInputError(f"a {frame.format} frame's image must be a uint8 array, not bytes")
         if guess_format(frame.image) is not (
@@ -67,25 +71,31 @@ class FrameData:
         if image.size == 0:
             raise InvalidInputError(f"a frame of shape {image.shape} is empty")
         height, width = image.shape[:2]
-        return cls(np.ascontiguousarray(image).data.cast("B"), width, height, pixel_format, _checked(captured_ns))
+        pixels = image if image.flags.c_contiguous else np.ascontiguousarray(image)
+        return cls(pixels, width, height, pixel_format, _checked(captured_ns))
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes that leave, flat."""
+        return self.pixels.data.cast("B")
 
     @property
     def nbytes(self) -> int:
         """How many bytes leave."""
-        return self.data.nbytes
+        return self.pixels.nbytes
 
     def write_to(self, room: NDArray[np.uint8]) -> None:
         """Write the bytes that leave, ``(nbytes,)``."""
-        np.copyto(room, np.frombuffer(self.data, np.uint8))
+        np.copyto(room, self.pixels.reshape(-1))
 
     def compressed(self, quality: int) -> FrameData:
         """Return the frame as JPEG; a JPEG stays as it is."""
         if self.format is PixelFormat.JPEG:
             return self
         channels = self.format.channels or 1
-        image = np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, channels)
-        data = memoryview(jpeg.encode(image, self.format, quality))
-        return FrameData(data, self.width, self.height, PixelFormat.JPEG, self.captured_ns)
+        image = self.pixels.reshape(self.height, self.width, channels)
+        encoded = np.frombuffer(jpeg.encode(image, self.format, quality), np.uint8)
+        return self._replace(pixels=encoded, format=PixelFormat.JPEG)
 
     def in_gray(self) -> Leaving:
         """Return an RGB or BGR frame in grey, as the server would make it; any other as it is."""
@@ -93,9 +103,9 @@ class FrameData:
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""
-        if isinstance(self.data.obj, bytes):  # nobody can overwrite those
+        if isinstance(self.pixels.base, bytes):  # nobody can overwrite those
             return self
-        return FrameData(memoryview(bytes(self.data)), self.width, self.height, self.format, self.captured_ns)
+        return self._replace(pixels=np.frombuffer(self.pixels.tobytes(), np.uint8))
 
 
 class GrayOfColor:
@@ -123,14 +133,13 @@ class GrayOfColor:
     def write_to(self, room: NDArray[np.uint8]) -> None:
         """As `FrameData.write_to`."""
         shape = self.height, self.width
-        image = np.frombuffer(self._colored.data, np.uint8).reshape(*shape, 3)
-        to_gray(image, self._colored.format, room.reshape(shape))
+        to_gray(self._colored.pixels.reshape(*shape, 3), self._colored.format, room.reshape(shape))
 
     def owned(self) -> FrameData:
         """Return the frame in grey, with bytes of its own."""
         gray = np.empty(self.nbytes, np.uint8)
         self.write_to(gray)
-        return FrameData(gray.data, self.width, self.height, self.format, self.captured_ns)
+        return FrameData(gray, self.width, self.height, self.format, self.captured_ns)
 
 
 Leaving = FrameData | GrayOfColor
