@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ CALIBRATED, UNCALIBRATED = 0.5, 0.3
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(NamedTuple):
     """A whole frame, not yet of the model's colour.
 
     Attributes:

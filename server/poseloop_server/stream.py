@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from poseloop.clock import now_ns
 from poseloop.crop import Crop
@@ -33,8 +34,7 @@ class StreamIdentity:
     crop: Crop | None = None  # follows one animal; None: the model sees whole frames
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAccount:
+class ClientAccount(NamedTuple):
     """What the client knows of its stream, as of its latest frame; replaced as a whole."""
 
     sent: int = 0
@@ -59,7 +59,7 @@ class Stream:
     opened_ns: int = field(default_factory=now_ns)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     # Written by the thread that receives the frames:
-    client: ClientAccount = ClientAccount()
+    client: ClientAccount = field(default_factory=ClientAccount)
     first_sent: int = 0  # the client's count of sent frames with the first that came
     received: int = 0
     dropped_rate: int = 0

@@ -49,7 +49,10 @@ class PixelFormat(StrEnum):
     @property
     def channels(self) -> int | None:
         """Bytes a pixel, or None where the data is compressed."""
-        return {"gray8": 1, "rgb8": 3, "bgr8": 3}.get(self.value)
+        return _CHANNELS.get(self)
+
+
+_CHANNELS: Final = {PixelFormat.GRAY8: 1, PixelFormat.RGB8: 3, PixelFormat.BGR8: 3}
 
 
 @dataclass(frozen=True, slots=True)

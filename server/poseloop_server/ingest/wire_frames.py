@@ -137,7 +137,8 @@ class FrameGate:
 
     def __init__(self, max_pixels: int, fixed_width: int | None, fixed_height: int | None) -> None:
         self._max_pixels = max_pixels
-        self._fixed = (("width", fixed_width), ("height", fixed_height))
+        self._fixed_width = fixed_width
+        self._fixed_height = fixed_height
         self._last_sequence = -1
         self._frames = 0
 
@@ -168,23 +169,27 @@ class FrameGate:
         Raises:
             RefusedError: it can't be right.
         """
-        self._check_order_and_time(wire)
+        sequence, width, height = wire.sequence, wire.width, wire.height
+        captured_ns, offset_ns = wire.captured_client_ns, wire.clock_offset_ns
+        self._check_order(sequence)
+        _check_time("captured_client_ns", captured_ns)
+        _check_time("clock_offset_ns", offset_ns)
         pixel_format = FORMAT_FROM_WIRE.get(wire.format)
         if pixel_format is None:
             raise invalid("format", f"{wire.format} is no PixelFormat; use GRAY8, RGB8, BGR8 or JPEG.")
-        self._check_size(wire)
-        _check_data(wire, pixel_format, pixels)
-        self._last_sequence = wire.sequence
+        self._check_size(width, height)
+        _check_data(width, height, pixel_format, pixels)
+        self._last_sequence = sequence
         self._frames += 1 + gave_way
         frame = IncomingFrame(
-            sequence=wire.sequence,
-            width=wire.width,
-            height=wire.height,
+            sequence=sequence,
+            width=width,
+            height=height,
             format=pixel_format,
             data=pixels,
             received_ns=received_ns,
-            captured_ns=wire.captured_client_ns + wire.clock_offset_ns,
-            captured_client_ns=wire.captured_client_ns,
+            captured_ns=captured_ns + offset_ns,
+            captured_client_ns=captured_ns,
             clock_uncertainty_ns=wire.clock_uncertainty_ns,
             owner=owner,
         )
@@ -196,54 +201,53 @@ class FrameGate:
         client = wire.client
         return ClientAccount(client.sent, client.dropped_outbox, client.lost_connection)
 
-    def _check_order_and_time(self, wire: pb.Frame) -> None:
-        if wire.sequence <= self._last_sequence:
-            raise invalid(
-                "sequence",
-                f"{wire.sequence} follows {self._last_sequence}; it has to rise with every frame.",
-            )
-        for field in ("captured_client_ns", "clock_offset_ns"):
-            if abs(getattr(wire, field)) > _LARGEST_TIME_NS:
-                raise invalid(field, f"{getattr(wire, field)} ns is no time of a monotonic clock.")
+    def _check_order(self, sequence: int) -> None:
+        if sequence <= self._last_sequence:
+            raise invalid("sequence", f"{sequence} follows {self._last_sequence}; it has to rise with every frame.")
 
-    def _check_size(self, wire: pb.Frame) -> None:
-        for field, size in (("width", wire.width), ("height", wire.height)):
-            if size == 0:
-                raise invalid(field, "a frame has at least one pixel; this one has none.")
-        if wire.width * wire.height > self._max_pixels:
+    def _check_size(self, width: int, height: int) -> None:
+        if not width or not height:
+            raise invalid("height" if width else "width", "a frame has at least one pixel; this one has none.")
+        if width * height > self._max_pixels:
             raise invalid(
                 "width",
-                f"a frame of {wire.width}x{wire.height} is larger than the {self._max_pixels} pixels that this server "
-                "takes; send smaller frames or raise --max-frame-pixels.",
+                f"a frame of {width}x{height} is larger than the {self._max_pixels} pixels that this server takes; "
+                "send smaller frames or raise --max-frame-pixels.",
             )
-        for field, fixed in self._fixed:
-            if fixed is not None and getattr(wire, field) != fixed:
-                raise invalid(field, f"this model only takes frames of {field} {fixed}, not {getattr(wire, field)}.")
+        if self._fixed_width is not None and width != self._fixed_width:
+            raise invalid("width", f"this model only takes frames of width {self._fixed_width}, not {width}.")
+        if self._fixed_height is not None and height != self._fixed_height:
+            raise invalid("height", f"this model only takes frames of height {self._fixed_height}, not {height}.")
 
 
-def _check_data(wire: pb.Frame, pixel_format: PixelFormat, data: bytes | memoryview) -> None:
+def _check_time(field: str, time_ns: int) -> None:
+    if abs(time_ns) > _LARGEST_TIME_NS:
+        raise invalid(field, f"{time_ns} ns is no time of a monotonic clock.")
+
+
+def _check_data(width: int, height: int, pixel_format: PixelFormat, data: bytes | memoryview) -> None:
     channels = pixel_format.channels
     if channels is None:
-        _check_jpeg(wire, data)
+        _check_jpeg(width, height, data)
         return
-    expected = wire.width * wire.height * channels
+    expected = width * height * channels
     if len(data) != expected:
         raise invalid(
             "data",
-            f"a {pixel_format.name} frame of {wire.width}x{wire.height} has {expected} bytes, this one has "
-            f"{len(data)}; send rows without padding and the true width and height.",
+            f"a {pixel_format.name} frame of {width}x{height} has {expected} bytes, this one has {len(data)}; send "
+            "rows without padding and the true width and height.",
         )
 
 
-def _check_jpeg(wire: pb.Frame, data: bytes | memoryview) -> None:
+def _check_jpeg(width: int, height: int, data: bytes | memoryview) -> None:
     """Compare a JPEG's own size with the one that was checked; reads its header only."""
     import simplejpeg
 
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        own_height, own_width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         raise invalid("data", f"these {len(data)} bytes are no JPEG: {error}.") from None
-    if (width, height) != (wire.width, wire.height):
+    if (own_width, own_height) != (width, height):
         raise invalid(
-            "width", f"the JPEG is {width}x{height}, but the frame says {wire.width}x{wire.height}; send its own size."
+            "width", f"the JPEG is {own_width}x{own_height}, but the frame says {width}x{height}; send its own size."
         )
