@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline is a timing, and a busy machine breaks it.
+settings.register_profile("poseloop", deadline=None)
+settings.load_profile("poseloop")
 
 
 @pytest.fixture(scope="session")

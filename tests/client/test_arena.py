@@ -88,7 +88,7 @@ def test_the_same_index_is_the_same_frame_in_any_order_and_process() -> None:
     assert not np.array_equal(arena.frame(1234), Arena(replace(chosen, seed=6)).frame(1234))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 2**32 - 1),
     width=st.integers(64, 400),

@@ -49,7 +49,7 @@ class Rig:
 rates = st.floats(1e5, 3e9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(bytes_per_s=rates, compress_ms=st.floats(0.1, 30), ratio=st.floats(1.0, 40), delay_ms=st.floats(0.05, 100))
 def test_it_ends_with_the_encoding_that_is_clearly_better(
     bytes_per_s: float, compress_ms: float, ratio: float, delay_ms: float
@@ -64,7 +64,7 @@ def test_it_ends_with_the_encoding_that_is_clearly_better(
     assert rig.switches <= 1, "on a link that does not change, the choice does not either"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     bytes_per_s=rates,
     compress_ms=st.floats(0.5, 10),
@@ -76,7 +76,7 @@ def test_it_does_not_flutter(bytes_per_s: float, compress_ms: float, jitter: lis
     assert rig.switches <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(slow=st.floats(3e5, 3e6), fast=st.floats(1e9, 3e9), compress_ms=st.floats(0.5, 5))
 def test_it_follows_a_link_that_changes(slow: float, fast: float, compress_ms: float) -> None:
     rig = Rig(slow, compress_ms)
@@ -102,7 +102,7 @@ def test_a_busy_computer_is_not_taken_for_a_slow_link() -> None:
     assert not any(rig.sent)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bytes_per_s=st.floats(3e5, 3e6))
 def test_trials_of_raw_frames_take_next_to_nothing_of_a_slow_link(bytes_per_s: float) -> None:
     rig = Rig(bytes_per_s)

@@ -51,7 +51,7 @@ def frames(draw: st.DrawFn) -> tuple[pd.DataFrame, str]:
     return frame, layout
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(frames())
 def test_a_frame_is_read_as_pandas_reads_it(tmp_path_factory: pytest.TempPathFactory, given_: Any) -> None:
     frame, layout = given_
@@ -216,7 +216,7 @@ def test_groups_in_groups_are_not_followed_for_ever(tmp_path: Path) -> None:
         frame_of(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_damage_is_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("damage") / "x.h5"

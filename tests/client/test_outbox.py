@@ -112,7 +112,7 @@ class OutboxWorld(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxWorld.TestCase
-TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOutbox.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_live_counts_frames_of_unknown_fate_as_lost() -> None:

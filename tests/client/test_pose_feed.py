@@ -107,7 +107,7 @@ def collect(feed: PoseFeed, inbox: PoseInbox, got: list[int], last: int) -> None
 STEPS = st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=st.integers(0, 50), steps=STEPS)
 def test_each_pose_comes_once_and_in_order(before: int, steps: list[tuple[int, bool]]) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

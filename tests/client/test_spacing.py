@@ -65,7 +65,7 @@ class World:
         return self.now_ns
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(transfer_ms=st.floats(5, 500), share=st.floats(0.02, 0.9), delay_ms=st.floats(0.1, 50), window=st.integers(2, 8))
 def test_on_a_slow_link_a_frame_hardly_queues(transfer_ms: float, share: float, delay_ms: float, window: int) -> None:
     link = Link(transfer_ms * MS / 1000, round(delay_ms * MS))
@@ -77,7 +77,7 @@ def test_on_a_slow_link_a_frame_hardly_queues(transfer_ms: float, share: float, 
         assert sorted(round_trips)[len(round_trips) * 9 // 10] < alone_ns + (0.9 * transfer_ms + 2.5) * MS
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(transfer_ms=st.floats(0.05, 10), delay_ms=st.floats(0.1, 200))
 def test_on_a_link_that_carries_every_frame_none_is_held_back_in_the_end(transfer_ms: float, delay_ms: float) -> None:
     link = Link(transfer_ms * MS / 1000, round(delay_ms * MS))

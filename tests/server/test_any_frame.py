@@ -79,7 +79,7 @@ def send(serve: Serve, spot_model: Path) -> Iterator[Send]:
     signal.signal(signal.SIGTERM, before)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=fields)
 @example(values={"captured_client_ns": 2**62, "clock_offset_ns": 2**62})
 @example(values={"sequence": 2**64 - 1})

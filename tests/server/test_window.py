@@ -59,7 +59,7 @@ AROUND = st.integers(250, 300)  # frames hardly larger than a window of 256
     sides=st.tuples(SIDES, SIDES),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_the_network_says_every_view_lies_in_the_frame_and_costs_no_more_than_a_few_windows(
     frames: list[tuple[int, int]], sides: tuple[int, int], seed: int
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_reduced_frame_keeps_its_edges() -> None:
 
 
 @given(data=st.data(), width=AROUND | st.integers(100, 2000), height=AROUND | st.integers(100, 2000))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_animal_that_moves_less_than_the_margin_is_seen_whole_at_the_first_look(
     data: st.DataObject, width: int, height: int
 ) -> None:
@@ -129,7 +129,7 @@ def test_an_animal_that_moves_less_than_the_margin_is_seen_whole_at_the_first_lo
 
 
 @given(places=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_however_far_an_animal_leaps_it_is_found_in_the_same_frame(places: list[tuple[float, float]]) -> None:
     watched = Watched(Crop(200, 200))
     low, high = -BODY.min(axis=0), np.array([1024, 768]) - 1 - BODY.max(axis=0)

@@ -36,7 +36,7 @@ def centre_of(image: Tensor) -> tuple[float, float]:
     mirrored=st.booleans(),
     fineness=st.sampled_from([1, 2, 3]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_warp_and_move_agree(x: float, y: float, angle: float, zoom: float, mirrored: bool, fineness: int) -> None:
     turn = zoom * torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     if mirrored:

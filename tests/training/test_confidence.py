@@ -57,7 +57,7 @@ def test_a_known_map_is_found_again(scale: float, offset: float) -> None:
     samples=st.lists(st.tuples(st.floats(-15, 15), st.booleans(), st.floats(0.01, 1)), min_size=1, max_size=40),
     repeated=st.sampled_from([1, 1000]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_map_rises_and_is_finite(samples: list[tuple[float, bool, float]], repeated: int) -> None:
     logits, within, weights = (np.array(column) for column in zip(*samples * repeated, strict=True))
     scale, offset = fit_logistic(logits.astype(float), within, weights)

@@ -77,7 +77,7 @@ def test_csv_styles(tmp_path: Path, style: Style) -> None:
 coordinates = st.floats(-1e5, 1e5, allow_nan=False) | st.just(float("nan"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     labels=st.tuples(st.integers(1, 5), st.integers(1, 4)).flatmap(
         lambda shape: arrays(np.float64, (*shape, 2), elements=coordinates)
@@ -260,7 +260,7 @@ def test_damaged_tables(tmp_path: Path, text: str, message: str) -> None:
         load_dataset(file)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_file_is_read_or_refused_in_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("any")

@@ -23,7 +23,7 @@ def perfect_maps(keypoints: Tensor, height: int, width: int, stride: int, certai
     places=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5),
     size=st.tuples(st.integers(3, 12), st.integers(3, 12)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_perfect_maps_decode_to_their_keypoints(
     stride: int, places: list[tuple[float, float]], size: tuple[int, int]
 ) -> None:

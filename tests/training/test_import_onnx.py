@@ -354,7 +354,7 @@ DECODE = st.sampled_from([*DecodeConfig.model_fields, "nonsense"])
 VALUES = st.one_of(NUMBERS, st.lists(NUMBERS, max_size=5), st.sampled_from(["heatmap", "simcc", "none", "edge", "bgr"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     keypoints=st.one_of(st.lists(st.text(max_size=4), max_size=3), VALUES),
     given_input=st.one_of(st.dictionaries(KEYS, VALUES, max_size=4), VALUES),

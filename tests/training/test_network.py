@@ -44,7 +44,7 @@ def frame_with_spot(x: float, y: float, width: int, height: int, channels: int) 
     place=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
     channels=st.sampled_from([1, 3]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_coordinates_are_those_of_the_frame(
     scale: float, stride: int, width: int, height: int, place: tuple[float, float], channels: int
 ) -> None:

@@ -40,7 +40,7 @@ def tables(draw: st.DrawFn, coords: int = 2) -> LabelRows:
 
 
 @given(rows=tables() | tables(coords=3))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_csv_and_h5_come_back_to_the_last_bit(tmp_path: Path, rows: LabelRows) -> None:
     file = tmp_path / "labeled-data/cam 1/CollectedData_Ada.csv"
     write_both(file, rows, "Ada")
@@ -54,7 +54,7 @@ def test_csv_and_h5_come_back_to_the_last_bit(tmp_path: Path, rows: LabelRows) -
 
 
 @given(old=tables(), new=tables())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_merging_keeps_what_is_not_touched(old: LabelRows, new: LabelRows) -> None:
     new = LabelRows(new.video, new.images, old.points, np.resize(new.values, (len(new), *old.values.shape[1:])))
     merged = merge_rows(old, new)

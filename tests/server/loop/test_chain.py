@@ -332,7 +332,7 @@ shapes = st.lists(st.tuples(numbers, numbers, numbers | st.just(0.9)), min_size=
 
 
 @given(st.lists(st.lists(shapes, max_size=2), max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_nothing_that_a_model_may_give_raises_or_fires_unseen(poses: list[Any]) -> None:
     text = CONFIG.replace(
         "x(snout) > 50", "speed(snout) > 5 or distance(snout, tail) > 5 or angle(snout, tail, center(corner)) > 9"

@@ -239,7 +239,7 @@ values: Any = st.recursive(
 
 
 @given(st.dictionaries(keys, values, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_nothing_that_a_file_can_hold_ends_in_a_traceback(written: dict[str, Any]) -> None:
     text = yaml.safe_dump({"experiment": "a", **written})
     with contextlib.suppress(InvalidInputError):
@@ -247,7 +247,7 @@ def test_nothing_that_a_file_can_hold_ends_in_a_traceback(written: dict[str, Any
 
 
 @given(st.text(alphabet="abc: -[]{}&*!|>'\"\n\t#%@,?", max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_that_looks_like_yaml_ends_in_a_traceback(text: str) -> None:
     with contextlib.suppress(InvalidInputError):
         parse_document(text, "rig.yaml")

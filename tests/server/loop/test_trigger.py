@@ -72,7 +72,7 @@ def run(rules: TriggerRules, events: list[Any], seed: int = 0) -> list[tuple[Any
 
 
 @given(rules, steps)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_it_does_what_the_slow_model_does(rules: TriggerRules, events: list[Any]) -> None:
     made = run(rules, events)
     assert made == run(rules, events), "the same poses and the same seed give the same"

@@ -357,7 +357,7 @@ def test_what_waits_beyond_the_grace_is_dropped() -> None:
     assert outcomes.of(1).status is Status.DROPPED_LATE
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(["command", "off", "late", "pose", "gone", "back", "break", "mend"]), max_size=40),
     st.integers(1, 4),

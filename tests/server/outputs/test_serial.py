@@ -295,7 +295,7 @@ def test_configurations_that_make_no_sense(keys: dict[str, Any], says: str) -> N
         SerialConfig(**{"port": "x", **keys})
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40))
 def test_whatever_came_before_the_device_can_be_greeted(board_at_rest: Board, noise: bytes) -> None:
     made = config(board_at_rest.port)

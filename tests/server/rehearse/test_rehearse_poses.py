@@ -46,7 +46,7 @@ coords,x,y,likelihood,x,y,likelihood
         elements=st.floats(-1e4, 1e4, width=32) | st.just(np.nan),
     )
 )  # fmt: skip
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_track_writes_is_read_back(tmp_path: Path, ending: str, values: np.ndarray) -> None:
     names = ("snout", "left ear", "tail")[: values.shape[2]]
     path = tmp_path / f"poses.{ending}"

@@ -124,7 +124,7 @@ def test_a_prediction_by_the_time_of_day_is_that_of_the_pose(tmp_path: Path) -> 
     moments=st.lists(st.integers(0, 10**15), min_size=2, max_size=2),
     offsets=st.lists(st.integers(10**18, 2 * 10**18), min_size=2, max_size=2),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_differences_of_times_do_not_depend_on_the_time_of_day(moments: list[int], offsets: list[int]) -> None:
     differences = set()
     for offset in offsets:

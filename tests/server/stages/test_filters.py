@@ -18,7 +18,7 @@ ABSENT = np.array([np.nan, np.nan, 0], np.float32)
 
 
 @every_filter
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(times=irregular_times(FRAMES), x=st.floats(-10, 4000), y=st.floats(-10, 4000))
 def test_an_animal_that_stands_still_stays_where_it_is(name, times, x, y):
     pose = np.array([[[x, y, 0.9], [x / 2, y, 0.7]]], np.float32)
@@ -27,7 +27,7 @@ def test_an_animal_that_stands_still_stays_where_it_is(name, times, x, y):
 
 
 @every_filter
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999), share=st.floats(0, 1))
 def test_a_keypoint_is_either_there_or_absent(name, times, seed, share):
     poses = gone(walk(seed, FRAMES), seed, share)
@@ -41,7 +41,7 @@ def test_a_keypoint_is_either_there_or_absent(name, times, seed, share):
 
 @every_filter
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_is_seen_stays_seen(name, times, seed):
     poses = gone(walk(seed, FRAMES), seed)
     seen = np.isfinite(poses[..., :2]).all(axis=-1) & (poses[..., 2] >= 0.5)
@@ -50,7 +50,7 @@ def test_what_is_seen_stays_seen(name, times, seed):
 
 
 @every_filter
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999))
 def test_moved_and_turned_frames_give_moved_and_turned_poses(name, times, seed):
     poses = gone(walk(seed, FRAMES), seed)
@@ -62,7 +62,7 @@ def test_moved_and_turned_frames_give_moved_and_turned_poses(name, times, seed):
 
 
 @every_filter
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999))
 def test_defaults_do_not_depend_on_the_resolution(name, times, seed):
     poses = gone(walk(seed, FRAMES), seed)

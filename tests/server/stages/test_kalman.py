@@ -44,7 +44,7 @@ def textbook(times, points, confidence, order, noise_px, agility):
 
 
 @pytest.mark.parametrize("name", ["velocity", "acceleration"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999), noise=st.floats(0.1, 10), agility=st.floats(0.1, 10))
 def test_does_what_the_textbook_says(name, times, seed, noise, agility):
     poses = walk(seed, FRAMES, keypoints=2)

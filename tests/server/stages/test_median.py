@@ -12,7 +12,7 @@ from tests.server.stages.recordings import gone, irregular_times, made, names, r
 FRAMES = 25
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999), window_ms=st.integers(1, 300))
 def test_is_the_median_of_the_sightings_of_the_window(times, seed, window_ms):
     poses = gone(walk(seed, FRAMES, keypoints=2), seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from poseloop.errors import InvalidInputError
@@ -135,7 +135,6 @@ _circles = st.builds(
 
 
 @given(_circles | _polygons)
-@settings(deadline=None)
 def test_a_mask_is_what_the_shape_contains(shape: Shape) -> None:
     expected = [[shape.contains(float(x), float(y)) for x in range(WIDTH)] for y in range(HEIGHT)]
     assert mask_of(shape, WIDTH, HEIGHT).tolist() == expected

@@ -39,7 +39,7 @@ class PaperOneEuro:
         return 1 / (1 + (1 / (2 * math.pi * cutoff)) / interval)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(times=irregular_times(FRAMES), seed=st.integers(0, 999), min_cutoff=st.floats(0.1, 10), beta=st.floats(0, 300))
 def test_does_what_the_paper_says(times, seed, min_cutoff, beta):
     poses = walk(seed, FRAMES, keypoints=2)

@@ -31,7 +31,7 @@ def processed(stage, captured_ns, poses, latency_ns=0):
     return last
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(times=irregular_times(FRAMES), latency=st.integers(0, 60), delay=st.integers(0, 60))
 def test_even_movement_is_carried_on_by_latency_and_delay(times, latency, delay):
     captured = [round(time * 1e9) for time in times]
@@ -98,7 +98,7 @@ def test_needs_three_sightings():
     np.testing.assert_allclose(moved, [0, 0, 3.6, 3.6], atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(times=irregular_times(12), seed=st.integers(0, 999))
 def test_lines_are_those_of_polyfit(times, seed):
     poses = gone(walk(seed, 12, keypoints=2), seed)
