@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from poseloop import jpeg
+from poseloop.clock import OffsetEstimator
 from poseloop.errors import InvalidInputError
+from poseloop.flow import Flow
 from poseloop.images import to_model_color
-from poseloop.types import Frame, PixelFormat
+from poseloop.types import Frame, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
-from poseloop.wire import FrameData, frame_message
+from poseloop.wire import FrameData, Leaving, frame_message
 
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 90), st.integers(1, 90)))
 COUNT = st.integers(0, 2**64 - 1)
@@ -57,6 +61,50 @@ def test_owned_bytes_outlive_the_buffer() -> None:
     assert set(owned.data) == {7}
     assert owned.owned() is owned
     assert set(frame.data) == {0}
+
+
+def test_an_image_of_another_process_is_not_taken_for_one_that_nobody_can_change() -> None:
+    image = pickle.loads(pickle.dumps(np.full((48, 64), 7, np.uint8)))  # as a multiprocessing.Queue brings it
+    assert isinstance(image.base, bytes)
+    owned = FrameData.of_array(image, 0).owned()
+    image[:] = 0
+    assert set(owned.data) == {7}
+
+
+def test_of_a_masked_array_the_pixels_leave() -> None:
+    image = np.ma.MaskedArray(np.full((4, 4), 7, np.uint8), mask=np.eye(4, dtype=bool))
+    frame = FrameData.of_array(image, 0)
+    assert bytes(frame.data) == bytes(frame.owned().data) == bytes([7] * 16)
+
+
+def test_no_frames_header_has_anything_of_the_one_before() -> None:
+    headers: list[pb.Frame] = []
+
+    class Recorder:
+        newest_wins = True
+
+        def send(self, header: pb.Frame, frame: Leaving) -> None:
+            headers.append(pb.Frame.FromString(header.SerializeToString()))
+
+    flow = Flow("cam0", Policy.LIVE)
+    gray = FrameData.of_array(np.zeros((4, 6), np.uint8), 1)
+    color = FrameData.of_array(np.zeros((8, 5, 3), np.uint8), 2)
+    exact = OffsetEstimator()
+    exact.add(0, 100, 100, 0)
+    flow.push(gray)  # waits for the connection
+    for clock, frames in ((None, [color, gray]), (exact, [gray, color, color])):
+        flow.opened(Recorder(), window=9, clock=clock)
+        for frame in frames:
+            flow.push(frame)
+        flow.broke()
+    sizes = [(one.width, one.height, one.format) for one in headers]
+    of_gray, of_color = (6, 4, pb.PIXEL_FORMAT_GRAY8), (5, 8, pb.PIXEL_FORMAT_RGB8)
+    assert sizes == [of_gray, of_color, of_gray, of_gray, of_color, of_color]
+    assert [one.captured_client_ns for one in headers] == [1, 2, 1, 1, 2, 2]
+    assert [one.sequence for one in headers] == list(range(6))
+    assert [one.client.sent for one in headers] == list(range(1, 7))
+    assert [one.client.lost_connection for one in headers] == [0, 0, 0, 3, 3, 3]
+    assert [one.clock_offset_ns for one in headers] == [0, 0, 0, 100, 100, 100]
 
 
 @pytest.mark.parametrize("pixel_format", [PixelFormat.GRAY8, PixelFormat.RGB8, PixelFormat.BGR8])

@@ -21,6 +21,7 @@ from poseloop.v1 import poseloop_pb2 as pb
 
 # The server refuses what is further from 0: a time is an int64, which the offset between two clocks is added to.
 _MOST_NS = 2**62 - 1
+_COLORS: Final = (PixelFormat.RGB8, PixelFormat.BGR8)
 _LENGTH_DELIMITED = 2
 _DATA_TAG = bytes([pb.Frame.DATA_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
 _FRAME_TAG = bytes([pb.FrameMessage.FRAME_FIELD_NUMBER << 3 | _LENGTH_DELIMITED])
@@ -71,7 +72,9 @@ class FrameData(NamedTuple):
         if image.size == 0:
             raise InvalidInputError(f"a frame of shape {image.shape} is empty")
         height, width = image.shape[:2]
-        pixels = image if image.flags.c_contiguous else np.ascontiguousarray(image)
+        # Of a subclass, a masked array for example, only the pixels; asking for both is quicker than making it so.
+        is_plain = type(image) is np.ndarray and image.flags.c_contiguous
+        pixels = image if is_plain else np.ascontiguousarray(image)
         return cls(pixels, width, height, pixel_format, _checked(captured_ns))
 
     @property
@@ -99,11 +102,12 @@ class FrameData(NamedTuple):
 
     def in_gray(self) -> Leaving:
         """Return an RGB or BGR frame in grey, as the server would make it; any other as it is."""
-        return GrayOfColor(self) if self.format in (PixelFormat.RGB8, PixelFormat.BGR8) else self
+        return GrayOfColor(self) if self.format in _COLORS else self
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""
-        if isinstance(self.pixels.base, bytes):  # nobody can overwrite those
+        # Nobody can overwrite bytes but who was given a writable array of them, as by unpickling.
+        if isinstance(self.pixels.base, bytes) and not self.pixels.flags.writeable:
             return self
         return self._replace(pixels=np.frombuffer(self.pixels.tobytes(), np.uint8))
 
