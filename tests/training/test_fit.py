@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from poseloop_training.export import DivergedError
 from poseloop_training.fit import PoseTraining, average
 from poseloop_training.model_runner import ModelRunner
 from poseloop_training.network import PoseNetwork
-from poseloop_training.settings import TrainSettings, choose_network, choose_window
+from poseloop_training.settings import TrainSettings, animal_extent, choose_network, choose_window
 from poseloop_training.train_cli import parse_duration
 from typer.testing import CliRunner
 
@@ -350,8 +351,20 @@ def test_network_and_window_follow_the_frames(project: Path, tmp_path: Path) -> 
     small = load_dataset(project)
     config = choose_network(TrainSettings(), small)
     assert (config.channels, config.input_scale) == (1, 1.0)
-    assert choose_window(TrainSettings(), config, small) == (128, 160)
+    assert choose_window(TrainSettings(), config, small) == (128, 128)
     write_project(tmp_path, 2, ArenaSettings(width=1280, height=960, animal_size=1.2))
     large = load_dataset(tmp_path)
     assert choose_network(TrainSettings(), large).input_scale == 0.25
     assert choose_network(TrainSettings(input_scale=0.5, color="rgb"), large).channels == 3
+
+
+def test_a_window_shows_a_whole_animal_and_no_more_than_the_frame(tmp_path: Path) -> None:
+    write_project(tmp_path, 2, ArenaSettings(width=640, height=400, animal_size=1.5))
+    dataset = load_dataset(tmp_path)
+    extent = animal_extent(dataset, 95)
+    config = replace(choose_network(TrainSettings(), dataset), input_scale=1.0)
+    height, width = choose_window(TrainSettings(), config, dataset)
+    assert height == width
+    assert 128 < 1.6 * extent <= width < 1.6 * extent + config.most_stride
+    twice = replace(config, input_scale=2.0)
+    assert choose_window(TrainSettings(window=2048), twice, dataset) == (800, 1280)

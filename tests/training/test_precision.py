@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import typer
@@ -21,7 +24,7 @@ from poseloop_training.checkpoint import Checkpoint, read_checkpoint, write_chec
 from poseloop_training.dataset import load_dataset
 from poseloop_training.initialise import build_network
 from poseloop_training.model_runner import ModelRunner
-from poseloop_training.model_timing import time_models
+from poseloop_training.model_timing import TURN, WARM_UP_RUNS, time_models
 from poseloop_training.plan import Identity, Plan
 from poseloop_training.run_folder import RunFolder
 from poseloop_training.settings import TrainSettings, choose_network
@@ -146,12 +149,25 @@ def test_descriptions_in_fp32_stay_readable_for_versions_without_precisions() ->
     assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_models_are_timed_in_turns(checkpoint: Path, project: Path, tmp_path: Path) -> None:
+def test_models_are_timed_in_rows_of_frames(
+    checkpoint: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert export(checkpoint, "--out", tmp_path / "x.onnx").exit_code == 0
     image = load_dataset(project).load_image(0, "gray")
+    runs: list[onnxruntime.InferenceSession] = []
+    run = onnxruntime.InferenceSession.run
+
+    def noted(session: onnxruntime.InferenceSession, *given: Any) -> Any:
+        runs.append(session)
+        return run(session, *given)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", noted)
     times = time_models([tmp_path / "x.onnx"] * 3, image, seconds_each=0.05)
     assert len(times) == 3
     assert all(time > 0 for time in times)
+    rows = [len(list(row)) for _, row in groupby(runs[3 * WARM_UP_RUNS :], id)]
+    assert set(rows) == {1 + TURN}
+    assert len(rows) % 3 == 0
 
 
 def test_a_run_may_end_in_fewer_bits(project: Path, tmp_path: Path) -> None:
