@@ -141,3 +141,14 @@ def test_integers_are_held_to_their_gain_and_to_their_cost(
     assert all(f"run-20260102-000000/best.ckpt --precision int8 --project {tmp_path}" in command for command in asked)
     document |= {"speedup": 2.19, "mean_error_px": 2.3}
     assert missed(precision.int8(places)) == {"INT8 by fp32, times as fast", "INT8 worse by"}
+
+
+def test_a_crop_is_compared_with_the_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from acceptance import crop
+
+    monkeypatch.setattr(crop, "WALKS", 1)
+    monkeypatch.setattr(crop, "FRAMES_OF_EACH", 5)
+    figures = {figure.name: figure.value for figure in crop.crop(None)}
+    assert figures["crop, mean error"] > 0
+    assert figures["inferences a frame"] >= 1

@@ -39,7 +39,7 @@ def crop(_places: Places) -> list[Figure]:
         pixels, truth = Pixels(arena.frame(index), PixelFormat.GRAY8), arena.keypoints(index)
         for name, find in (
             ("whole", lambda pixels: model.infer(pixels.image[np.newaxis, :, :, np.newaxis])[0]),
-            ("crop", lambda pixels: following.find(pixels, infer)),
+            ("crop", lambda pixels: following.find(pixels, infer)[0]),
         ):
             before = time.perf_counter()
             found = find(pixels)
