@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import pickle
+import multiprocessing
 
 import cv2
 import numpy as np
@@ -64,8 +64,11 @@ def test_owned_bytes_outlive_the_buffer() -> None:
 
 
 def test_an_image_of_another_process_is_not_taken_for_one_that_nobody_can_change() -> None:
-    image = pickle.loads(pickle.dumps(np.full((48, 64), 7, np.uint8)))  # as a multiprocessing.Queue brings it
+    here, there = multiprocessing.Pipe(duplex=False)
+    there.send(np.full((48, 64), 7, np.uint8))
+    image = here.recv()
     assert isinstance(image.base, bytes)
+    assert image.flags.writeable
     owned = FrameData.of_array(image, 0).owned()
     image[:] = 0
     assert set(owned.data) == {7}

@@ -67,14 +67,12 @@ class Flow:
         self._spacing = Spacing()
         self._in_gray = False
         self._spaces = policy is Policy.LIVE  # whether what the network carries decides when a frame leaves
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition()
         self._outbox: Outbox[FrameData] = Outbox(policy)
         self._connection: Connection | None = None
         self._clock: OffsetEstimator | None = None
         self._sent: dict[int, _Sent] = {}
         self._frame_header = pb.Frame()
-        self._in_header: tuple[object, ...] = ()  # of what changes rarely
         self._last_answer_ns = 0
         self._listener_runs = False
         self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
@@ -142,7 +140,7 @@ class Flow:
         return sequence
 
     def _offer(self, frame: FrameData) -> int:
-        with self._lock:  # the condition's, which is quicker to take by itself
+        with self._changed:
             self._check()
             while not self._outbox.has_room:
                 if self._listener_runs and threading.get_ident() == self._listener_thread:
@@ -364,11 +362,9 @@ class Flow:
         self._check_silence()
 
     def _check_silence(self) -> None:
-        is_asked = (self._outbox.unacknowledged or self._closing) and not self._listener_runs
-        if self._connection is None or not is_asked:
-            return
         silent_ns = now_ns() - self._last_answer_ns
-        if silent_ns > _SILENCE_NS[self._policy]:
+        is_asked = (self._outbox.unacknowledged or self._closing) and not self._listener_runs
+        if self._connection is not None and is_asked and silent_ns > _SILENCE_NS[self._policy]:
             log.warning("stream %s: the server answers nothing for %.0f s", self._stream, silent_ns / 1e9)
             connection, self._connection = self._connection, None
             connection.close()
@@ -436,14 +432,13 @@ class Flow:
         header.sequence = outgoing.sequence
         header.captured_client_ns = frame.captured_ns
         header.sent_client_ns = sent_ns
-        header.client.sent = outgoing.sent
-        rarely = frame.width, frame.height, frame.format, outgoing.dropped_outbox, outgoing.lost_connection, clock
-        if rarely != self._in_header:
-            header.width, header.height = frame.width, frame.height
-            header.format = FORMAT_TO_WIRE[frame.format]
-            header.client.dropped_outbox = outgoing.dropped_outbox
-            header.client.lost_connection = outgoing.lost_connection
-            header.clock_offset_ns = clock.offset_ns
-            header.clock_uncertainty_ns = clock.uncertainty_ns
-            self._in_header = rarely
+        header.width = frame.width
+        header.height = frame.height
+        header.format = FORMAT_TO_WIRE[frame.format]
+        client = header.client
+        client.sent = outgoing.sent
+        client.dropped_outbox = outgoing.dropped_outbox
+        client.lost_connection = outgoing.lost_connection
+        header.clock_offset_ns = clock.offset_ns
+        header.clock_uncertainty_ns = clock.uncertainty_ns
         return header

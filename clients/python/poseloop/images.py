@@ -7,8 +7,6 @@ evaluation, the server and offline tracking all call `to_model_color`, so that t
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
-from types import ModuleType
 from typing import Final, Literal
 
 import numpy as np
@@ -18,8 +16,8 @@ from poseloop.errors import InvalidInputError
 from poseloop.types import PixelFormat
 
 Color = Literal["gray", "rgb"]
-# OpenCV counts parts of 65,536 pixels, rounded, and shares out what is more than one.
-_SHARED_OUT_PIXELS: Final = 3 << 15
+# OpenCV shares out more pixels than this.
+_SMALL_PIXELS: Final = 1 << 16
 _UINT8: Final = np.dtype(np.uint8)
 
 
@@ -62,11 +60,12 @@ def to_gray(
         image_format: RGB8 or BGR8.
         out: ``(height, width)``, where the grey is written; new memory, unless given.
     """
-    cv2 = _opencv()
+    import cv2
+
     how = cv2.COLOR_RGB2GRAY if image_format is PixelFormat.RGB8 else cv2.COLOR_BGR2GRAY
     height, width = image.shape[:2]
     gray = np.empty((height, width), np.uint8) if out is None else out
-    rows = max(1, (_SHARED_OUT_PIXELS - 1) // width)
+    rows = max(1, _SMALL_PIXELS // width)
     for row in range(0, height, rows):
         cv2.cvtColor(image[row : row + rows], how, gray[row : row + rows])
     return gray
@@ -74,16 +73,9 @@ def to_gray(
 
 def _converted(image: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:
     """Convert with OpenCV, which takes a twentieth of NumPy's time; whoever runs a model has it installed."""
-    cv2 = _opencv()
-    return np.asarray(cv2.cvtColor(image, getattr(cv2, how)), np.uint8)
-
-
-@cache
-def _opencv() -> ModuleType:
-    """Return OpenCV, once it is needed; asked for each frame, where an import statement would do more."""
     import cv2
 
-    return cv2
+    return np.asarray(cv2.cvtColor(image, getattr(cv2, how)), np.uint8)
 
 
 def guess_format(image: NDArray[np.uint8]) -> PixelFormat:

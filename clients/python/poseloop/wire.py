@@ -106,7 +106,7 @@ class FrameData(NamedTuple):
 
     def owned(self) -> FrameData:
         """Return the frame with bytes of its own, for when the source may overwrite its buffer."""
-        # Nobody can overwrite bytes but who was given a writable array of them, as by unpickling.
+        # Nobody can overwrite bytes, but NumPy makes writable arrays of those that come from another process.
         if isinstance(self.pixels.base, bytes) and not self.pixels.flags.writeable:
             return self
         return self._replace(pixels=np.frombuffer(self.pixels.tobytes(), np.uint8))
