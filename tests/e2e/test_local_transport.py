@@ -15,6 +15,7 @@ import poseloop
 import pytest
 from poseloop import local, local_frames
 from poseloop.errors import PoseloopError
+from poseloop.pacing import Schedule
 from poseloop.types import Frame, PixelFormat
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData
@@ -439,3 +440,15 @@ def test_what_can_not_be_right_ends_its_stream_alone(server: RealServer, field: 
         assert refused.value.field in {field, "data"}
         other.send(spot(1, 1, 64, 48))
         assert other.close().published == 1
+
+
+def test_a_steady_stream_is_kept_warm_and_every_frame_of_it_arrives(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection, connection.sender(STREAM, transport="local") as sender:
+        schedule = Schedule(50.0)
+        for _ in range(40):
+            schedule.wait()
+            sender.send(np.zeros((48, 64, 3), np.uint8))
+        assert sender.warm_ups > 10
+        assert sender.transport == "local"
+        counters = sender.close()
+    assert counters.sent == 40 == counters.published + counters.dropped

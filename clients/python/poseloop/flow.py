@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from poseloop.beat import Beat
 from poseloop.clock import SHARED_CLOCK, ClockOffset, OffsetEstimator, now_ns
 from poseloop.encode_choice import Passage
 from poseloop.encoder import Encoder
@@ -23,7 +24,6 @@ from poseloop.errors import InvalidInputError
 from poseloop.messages import FORMAT_TO_WIRE, counters_from_wire
 from poseloop.outbox import Break, Outbox, Outgoing, forget_up_to
 from poseloop.spacing import Spacing
-from poseloop.transport import Connection
 from poseloop.types import Counters, PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop.wire import FrameData, Leaving
@@ -46,6 +46,23 @@ _LATE_NS = 20_000_000
 _UNKNOWN_CLOCK = ClockOffset(0, 2**62)
 
 
+class Connection(Protocol):
+    """What frames go to."""
+
+    @property
+    def newest_wins(self) -> bool:
+        """Whether a frame that was not taken yet gives way to a newer one, so that none has to be held back."""
+
+    def send(self, header: pb.Frame, frame: Leaving) -> None:
+        """Hand over a frame, whose ``header`` has no data; copies the data and never blocks."""
+
+    def finish(self) -> None:
+        """Say that no more frames will come."""
+
+    def close(self) -> None:
+        """Drop the connection, whatever is in flight."""
+
+
 class _Sent(NamedTuple):
     """A frame on its way: when it left, its bytes before it was compressed (0 for a JPEG of the source's), and what
     compressing took.
@@ -57,7 +74,12 @@ class _Sent(NamedTuple):
 
 
 class Flow:
-    """The state of one sender; every method may be called from any thread."""
+    """The state of one sender; every method may be called from any thread.
+
+    Attributes:
+        beat: when frames left.
+        latest_format: of the latest of them, as the source gave it; None before the first.
+    """
 
     def __init__(self, stream: str, policy: Policy, encoder: Encoder | None = None) -> None:
         self._stream = stream
@@ -73,6 +95,8 @@ class Flow:
         self._clock: OffsetEstimator | None = None
         self._sent: dict[int, _Sent] = {}
         self._frame_header = pb.Frame()
+        self.beat = Beat()
+        self.latest_format: PixelFormat | None = None
         self._last_answer_ns = 0
         self._listener_runs = False
         self._when_changed: Callable[[], None] | None = None  # of who waits for room, but not on a thread
@@ -98,6 +122,16 @@ class Flow:
         """The server's clock against ours, as frames carry it now."""
         with self._changed:
             return self._clock_at(now_ns())
+
+    @property
+    def estimates_clock(self) -> bool:
+        """Whether the server's clock is another one than ours."""
+        return self._clock is not None
+
+    @property
+    def in_gray(self) -> bool:
+        """Whether colours stay here, since the model sees none."""
+        return self._in_gray
 
     @property
     def connected(self) -> bool:
@@ -414,6 +448,8 @@ class Flow:
         connection.send(self._header(outgoing, frame, sent.at_ns), frame)
         if self._spaces:
             self._spacing.sent(outgoing.sequence, frame.nbytes, sent.at_ns)
+        self.beat.note(sent.at_ns)
+        self.latest_format = outgoing.payload.format
 
     def _learn(self, sequence: int, sent: _Sent, received_ns: int, answered_ns: int, arrived_ns: int) -> None:
         """Note what the answer to a frame says of the server's clock and of the network."""

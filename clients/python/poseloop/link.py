@@ -128,6 +128,11 @@ class Link:
         return "local" if isinstance(self._frames_go, LocalConnection) else "grpc"
 
     @property
+    def connection(self) -> Connection | None:
+        """What frames go to, or went to last; None before the first."""
+        return self._frames_go
+
+    @property
     def is_current_thread(self) -> bool:
         """Whether a listener asks, on the link's own thread."""
         return threading.current_thread() is self._thread

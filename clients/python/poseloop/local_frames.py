@@ -108,6 +108,14 @@ class FramePort:
                 raise LocalTransportError("the connection through shared memory is closed")
             self._send(fields, frame)
 
+    def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
+        """Do with a small frame what `send` does, without leaving it anywhere; beside a thread that sends."""
+        fields = header.SerializeToString()
+        memory = memoryview(bytearray(header_room(len(fields)) + frame.nbytes))
+        offset = len(memory) - frame.nbytes
+        write_header(memory, 0, fields, offset, frame.nbytes)
+        frame.write_to(np.frombuffer(memory[offset:], np.uint8))
+
     def _send(self, fields: bytes, frame: Leaving) -> None:
         sizes = header_room(len(fields)), frame.nbytes
         try:

@@ -24,6 +24,7 @@ from poseloop.messages import POLICY_TO_WIRE, crop_to_wire
 from poseloop.transport import Transport, unavailable
 from poseloop.types import Counters, Frame, ModelSpec, Policy
 from poseloop.v1 import poseloop_pb2 as pb
+from poseloop.warmer import Warmer
 from poseloop.wire import FrameData
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class SenderSettings:
         priority: -100 to 100; of the streams that are ready the server serves the highest first.
         max_fps: poses a second that are enough, live only; None for every frame.
         crop: the window that follows the one animal in it, as ``WIDTHxHEIGHT``, or ``off``; None: as the server has it.
+        keep_warm: whether a thread rehearses the way of each live frame shortly before it is due, so that it finds the
+            caches warm.
     """
 
     stream: str
@@ -75,6 +78,7 @@ class SenderSettings:
     priority: int = 0
     max_fps: float | None = None
     crop: str | None = None
+    keep_warm: bool = True
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
@@ -166,6 +170,8 @@ class FrameSender:
                 self._link.abort()
         if not opened:
             raise unavailable(address, settings.timeout_s)
+        is_warm = settings.keep_warm and settings.policy is Policy.LIVE
+        self._warmer = Warmer(self._flow, self._link, settings.stream) if is_warm else None
 
     @property
     def stream(self) -> str:
@@ -206,6 +212,11 @@ class FrameSender:
     def clock(self) -> ClockOffset:
         """The server's clock against ours, as the frames carry it now."""
         return self._flow.clock
+
+    @property
+    def warm_ups(self) -> int:
+        """How often the way of a frame was rehearsed before it came."""
+        return 0 if self._warmer is None else self._warmer.times
 
     def send(self, image: NDArray[np.uint8] | Frame, captured_ns: int | None = None) -> int:
         """Send one frame and return its sequence number, which starts at 0 and counts every frame given here.
@@ -256,7 +267,7 @@ class FrameSender:
             timeout_s = _CLOSE_LIVE_S
         error = self._flow.close(timeout_s, away_s)
         over, away = self._flow.over, not self._flow.connected
-        self._link.abort()
+        self._end()
         if error is not None:
             raise error
         counters = self._flow.counters
@@ -278,7 +289,12 @@ class FrameSender:
         if self._forks != forks.count:
             return
         self._flow.close(timeout_s=0)
+        self._end()
+
+    def _end(self) -> None:
         self._link.abort()
+        if self._warmer is not None:
+            self._warmer.close()
 
     def _check_process(self) -> None:
         forks.check(self._forks, f"the sender of stream {self.stream!r}")

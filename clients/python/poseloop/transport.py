@@ -135,6 +135,10 @@ class GrpcConnection:
         """Hand over a frame, whose ``header`` has no data; copies the data and never blocks."""
         self._outgoing.put(frame_message(header, frame.data))
 
+    def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
+        """Do what `send` does, without handing anything over."""
+        frame_message(header, frame.data)
+
     def finish(self) -> None:
         """Say that no more frames will come; the server answers what is in flight, then ends the replies."""
         self._outgoing.put(None)
@@ -195,6 +199,10 @@ class LocalConnection:
                 self.failure = error
             log.info("%s", error)
             self._call.finish()
+
+    def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
+        """Do what `send` does, without leaving anything."""
+        self._port.rehearse(header, frame)
 
     def finish(self) -> None:
         """Say that no more frames will come."""
