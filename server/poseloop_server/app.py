@@ -252,7 +252,9 @@ class Server:
 
     def _start_scheduler(self, model: PoseModel) -> Scheduler:
         with realtime.threads_at(self.settings.realtime):
-            return Scheduler(model, self._sink, self._events, self.server_id, self._placement(model.name))
+            placement = self._placement(model.name)
+            keep_warm = self.settings.keep_warm
+            return Scheduler(model, self._sink, self._events, self.server_id, placement, keep_warm=keep_warm)
 
     def _placement(self, name: str) -> Placement:
         return self.settings.placement(name, len(self.settings.model))

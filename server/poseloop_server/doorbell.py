@@ -27,12 +27,16 @@ class Doorbell:
         Raises:
             LocalTransportError: the host's shared memory can't be used.
         """
+        import iceoryx2 as iox2
+
         self.name = name
         self._lock = threading.Lock()  # a notifier that is used after its end aborts the process
         event = tried(
             events(name).max_listeners(1).max_notifiers(_MOST_RINGERS).max_nodes(_MOST_RINGERS).create, "made"
         )
         self._listener: Any = tried(event.listener_builder().create, "made")
+        self._listeners: Any = tried(lambda: iox2.WaitSetBuilder.new().create(iox2.ServiceType.Ipc), "made")
+        self._guard: Any = tried(lambda: self._listeners.attach_notification(self._listener), "made")
         self._notifier: Any = tried(event.notifier_builder().create, "made")
 
     def ring(self) -> None:
@@ -45,10 +49,27 @@ class Doorbell:
         """Wait until it rings, or for so long."""
         wait_for(self._listener, seconds)
 
+    def rest(self, nanoseconds: int) -> bool:
+        """Wait until it rings, or for so long less a part of a millisecond; returns whether it rang.
+
+        A `wait` for a time may end 4 ms too late, but takes less time over a ring.
+        """
+        import iceoryx2 as iox2
+
+        milliseconds = nanoseconds // 1_000_000
+        if milliseconds < 1:  # which would be without end
+            return False
+        rang, _ = self._listeners.wait_and_process_with_timeout(iox2.Duration.from_millis(milliseconds))
+        if rang:
+            self._listener.try_wait()
+        return bool(rang)
+
     def close(self) -> None:
         """Take the event away."""
         with self._lock:
             notifier, self._notifier = self._notifier, None
         if notifier is not None:
             notifier.delete()
+            self._guard.delete()
+            self._listeners.delete()
             self._listener.delete()

@@ -14,7 +14,7 @@ from poseloop.errors import InvalidInputError, PoseloopError
 from poseloop.types import ModelSpec
 
 from poseloop_server import batching, onnx_file, providers
-from poseloop_server.provider_options import ProviderOptions, read_options
+from poseloop_server.provider_options import CpuOptions, ProviderOptions, read_options
 from poseloop_server.session import INPUT, OUTPUT, first_line, open_session
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 MOST_PIXELS: Final = 16_384 * 16_384
 """Of the frames that a model was made for: one is made up to warm it up."""
+SMALL_SIDE: Final = 64
+"""Of the square image that is inferred to keep the caches warm, in pixels."""
+_SMALL_RUNS: Final = 5
+# One that takes longer would make the frame wait that it is to help.
+_MOST_SMALL_MS: Final = 0.5
 
 
 class ModelFailedError(PoseloopError):
@@ -89,6 +94,8 @@ class PoseModel:
             size if isinstance(size, int) else None for size in graph.get_inputs()[0].shape
         )
         self.inference_ms = self._warm_up(warm_up_runs, path)
+        self._nothing = np.zeros((1, self.spec.max_animals, len(self.spec.keypoints), 3), np.float32)
+        self._small_is_quick = self._try_small()
         self.batch_plan = batching.BatchPlan()
         if max_batch > 1 and fixed_batch is None:
             self.batch_plan = batching.measure(self.infer, self._native_frame(), max_batch, self._prepare)
@@ -107,6 +114,34 @@ class PoseModel:
             return self._session.run(images)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
             raise ModelFailedError(f"the model {self.name!r} failed on a frame: {first_line(error)}") from None
+
+    def rehearse(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Do as `infer` with a square of `SMALL_SIDE`, if that is quick; otherwise return keypoints of nothing.
+
+        What it leaves in the caches, code and weights, a frame a millisecond later does not have to fetch again.
+        """
+        if self._small_is_quick:
+            try:
+                return self.infer(images)
+            except ModelFailedError:
+                self._small_is_quick = False
+        return self._nothing
+
+    def _try_small(self) -> bool:
+        """Whether this graph takes small images, and takes little time over them."""
+        # Everything but the CPU compiles a graph for each size that it is shown.
+        if not isinstance(self.options, CpuOptions) or self.fixed_height is not None or self.fixed_width is not None:
+            return False
+        image = np.zeros((1, SMALL_SIDE, SMALL_SIDE, self.spec.channels), np.uint8)
+        times_ms = []
+        for _ in range(_SMALL_RUNS):
+            before_ns = now_ns()
+            try:
+                self.infer(image)
+            except ModelFailedError:
+                return False
+            times_ms.append((now_ns() - before_ns) / 1e6)
+        return median(times_ms) <= _MOST_SMALL_MS
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """Make batches of a shape quick.

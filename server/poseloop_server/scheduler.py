@@ -8,12 +8,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from poseloop.beat import Beat
 from poseloop.clock import now_ns
 from poseloop.crop import CropView
 from poseloop.errors import PoseloopError
@@ -26,6 +28,7 @@ from poseloop_server.jobs import Job, WaitingJobs
 from poseloop_server.member import Loop, Member, Size
 from poseloop_server.model import PoseModel
 from poseloop_server.placement import Placement
+from poseloop_server.rehearsal import Rehearsal
 from poseloop_server.sinks.base import Sink
 from poseloop_server.stream import Stream
 from poseloop_server.turns import Turns
@@ -36,6 +39,9 @@ _GIVE_WAY_S = 0.0 if sys.platform == "win32" else 1e-6
 _PRIORITY_OF_JOBS = 0  # that of a stream that asks for none
 # A ring ends the wait; this bounds it, for acknowledgements that are due and should a ring be lost.
 _SLICE_S = 0.05
+# After a turn nothing has to be rehearsed for so long; and how much too early a rehearsal may be.
+_STAYS_WARM_NS = 2_000_000
+_EARLY_NS = 1_000_000
 
 
 class FrameSource(Protocol):
@@ -89,13 +95,23 @@ class Scheduler:
     moment. What becomes ready comes in through a `queue.SimpleQueue`, whose waiting is done in C; but while a stream
     comes through shared memory the thread waits for the `Doorbell` that its sender rings, and fetches frames itself.
 
+    Shortly before a live stream's next frame is due the thread takes a turn with a small frame of its own, since after
+    a pause all that a turn needs has left the caches (docs/performance.md).
+
     Attributes:
         model: the version that the next stream is opened with.
         placement: where its thread runs.
     """
 
     def __init__(
-        self, model: PoseModel, sink: Sink, events: Events, server_id: str, placement: Placement | None = None
+        self,
+        model: PoseModel,
+        sink: Sink,
+        events: Events,
+        server_id: str,
+        placement: Placement | None = None,
+        *,
+        keep_warm: bool = True,
     ) -> None:
         self.model = model
         self.placement = placement or Placement()
@@ -111,11 +127,19 @@ class Scheduler:
         # What follows is the thread's own:
         self._turns: Turns[Member | WaitingJobs] = Turns()
         self._running = model
+        self._infer = model.infer
+        self._rehearsal = Rehearsal(model, events, server_id) if keep_warm else None
+        self._served_ns = 0  # when the latest turn ended
         self._ending = False
         self._ended = False
         self._sources: list[_Source] = []
         self._thread = threading.Thread(target=self._run, name=f"model {model.name}", daemon=True)
         self._thread.start()
+
+    @property
+    def rehearsals(self) -> int:
+        """How many turns were rehearsed with this version of the model."""
+        return 0 if self._rehearsal is None else self._rehearsal.times
 
     @property
     def streams(self) -> list[Stream]:
@@ -200,6 +224,7 @@ class Scheduler:
             self.placement.pin()
             while self._line_up():
                 self._take_turn()
+                self._served_ns = now_ns()
         except Exception:  # a defect of ours: a server whose model serves nobody any more must not look alive
             _log.critical("the thread of model %s failed; the server stops", self.model.name, exc_info=True)
             _ask_to_stop()
@@ -221,12 +246,64 @@ class Scheduler:
                 self._fetch()
             if turns or self._ending:
                 return bool(turns)
-            if not self._listens:
-                self._accept(ready.get())
-            elif not ready.qsize() and self._bell is not None:
-                for fetched in self._sources:
-                    fetched.source.rest()
-                self._bell.wait(_SLICE_S)
+            for fetched in self._sources:
+                fetched.source.rest()
+            due_ns = self._warm_up_ns()
+            if due_ns is None:
+                self._wait()
+            elif self._rest_until(due_ns):
+                self._rehearse()
+                self._wait()
+
+    def _wait(self) -> None:
+        """Wait for whoever becomes ready."""
+        if not self._listens:
+            self._accept(self._ready.get())
+        elif not self._ready.qsize() and self._bell is not None:
+            self._bell.wait(_SLICE_S)
+
+    def _warm_up_ns(self) -> int | None:
+        """Return when to rehearse next, if that can be said."""
+        if self._rehearsal is None:
+            return None
+        return min((due_ns for _, due_ns in self._beats(now_ns())), default=None)
+
+    def _beats(self, asked_ns: int) -> Iterator[tuple[Beat, int]]:
+        """Yield the beats of live streams, each with when to warm up for its next frame."""
+        for member in list(self._members.values()):
+            beat = member.stream.beat
+            if member.live is not None and (due_ns := beat.warm_up_ns(asked_ns)) is not None:
+                yield beat, due_ns
+
+    def _rest_until(self, due_ns: int) -> bool:
+        """Wait until then, or a little less; false where there is something else to do before."""
+        left_ns = due_ns - now_ns()
+        if self._listens and self._bell is not None:
+            if left_ns > _SLICE_S * 1e9:
+                self._wait()
+                return False
+            return not self._ready.qsize() and not self._bell.rest(left_ns)
+        try:
+            self._accept(self._ready.get(timeout=max(0, left_ns) / 1e9))
+        except Empty:
+            return True
+        return False
+
+    def _rehearse(self) -> None:
+        """Take a turn with a frame of nobody's, for those that are about to come."""
+        rehearsal = self._rehearsal
+        if rehearsal is not None and now_ns() - self._served_ns > _STAYS_WARM_NS:
+            self._infer = self._running.rehearse
+            try:
+                rehearsal.put()
+                self._turns.add(rehearsal.member.priority, rehearsal.member)
+                self._take_turn()
+            finally:
+                self._infer = self._running.infer
+        ended_ns = now_ns()
+        for beat, due_ns in self._beats(ended_ns):
+            if due_ns <= ended_ns + _EARLY_NS:
+                beat.warmed_up(max(due_ns, ended_ns))
 
     def _accept(self, item: Member | WaitingJobs | _Swap | _Source | None) -> None:
         match item:
@@ -313,7 +390,7 @@ class Scheduler:
             return
         try:
             started_ns = now_ns()
-            poses = model.infer(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
+            poses = self._infer(images[0][np.newaxis] if len(images) == 1 else np.stack(images))
             ended_ns = now_ns()
         except (PoseloopError, MemoryError) as error:
             if len(sound) == 1:
@@ -356,6 +433,9 @@ class Scheduler:
     def _take_over(self, swap: _Swap) -> None:
         """Let another version make the poses from here on, and tell the streams."""
         swap.model, self._running = self._running, swap.model
+        self._infer = self._running.infer
+        if self._rehearsal is not None:
+            self._rehearsal = Rehearsal(self._running, self._events, self._server_id)
         for member in list(self._members.values()):
             member.take_over(swap.model, self._running)
         swap.done.set()

@@ -137,6 +137,11 @@ class Settings(BaseModel):
     shared_memory: bool = Field(
         True, description="Whether clients of this host and user may hand frames over through shared memory."
     )
+    keep_warm: bool = Field(
+        True,
+        description="Whether models' threads rehearse a turn just before a live stream's next frame is due, to find "
+        "the caches warm; takes some hundredths of a core.",
+    )
     max_message_mib: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="Largest gRPC message taken, in MiB.")
     max_frame_pixels: Annotated[int, Field(ge=1)] = Field(
         36_000_000, description="Largest width x height taken; a JPEG is checked before it is decoded."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from poseloop.beat import Beat
 from poseloop.clock import now_ns
 from poseloop.crop import Crop
 from poseloop.types import Counters, PixelFormat, Policy, SessionCounters
@@ -59,6 +60,7 @@ class Stream:
     opened_ns: int = field(default_factory=now_ns)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     # Written by the thread that receives the frames:
+    beat: Beat = field(default_factory=Beat)  # when they came
     client: ClientAccount = field(default_factory=ClientAccount)
     first_sent: int = 0  # the client's count of sent frames with the first that came
     received: int = 0
@@ -107,6 +109,7 @@ class Stream:
             Whether the stream has to be put into its model's queue.
         """
         # Counted as sent and received first: the model's thread may publish it before this function returns.
+        self.beat.note(frame.received_ns)
         self.client = client
         self.first_sent = self.first_sent or client.sent - gave_way
         self.received += 1 + gave_way

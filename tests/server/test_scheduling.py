@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from poseloop.clock import now_ns
 from poseloop.crop import Crop
+from poseloop.pacing import Schedule
 from poseloop.types import PixelFormat, Policy
 from poseloop.v1 import poseloop_pb2 as pb
 from poseloop_server.batching import BatchPlan, plan
+from poseloop_server.doorbell import Doorbell
 from poseloop_server.events import Events
 from poseloop_server.frames import IncomingFrame
-from poseloop_server.model import PoseModel
+from poseloop_server.model import SMALL_SIDE, ModelFailedError, PoseModel
 from poseloop_server.scheduler import Scheduler
 from poseloop_server.stream import ClientAccount, Stream, StreamIdentity, make_mailbox
 
@@ -291,3 +294,54 @@ def test_the_rate_limit_drops_by_capture_time_and_counts(serve: Serve, spot_mode
             assert len([reply for reply in replies if reply.WhichOneof("reply") == "ack"]) == 100
 
     asyncio.run(run())
+
+
+def test_a_steady_stream_is_rehearsed_for_and_nobody_sees_it(spot_model: Path) -> None:
+    rig = Rig(GatedModel(spot_model))
+    rig.model.permits.release(10_000)
+    try:
+        rig.open("cam0")
+        schedule = Schedule(50.0)
+        for sequence in range(40):
+            schedule.wait()
+            rig.put("cam0", sequence)
+        poses = [pb.Pose.FromString(rig.published.get(timeout=TIMEOUT_S)) for _ in range(40)]
+        assert [(pose.stream, pose.sequence) for pose in poses] == [("cam0", sequence) for sequence in range(40)]
+        assert rig.scheduler.rehearsals > 10
+        after = GatedModel(spot_model)
+        after.permits.release(10_000)
+        rig.scheduler.wait_for(rig.scheduler.swap(after))
+        for sequence in range(40, 60):
+            schedule.wait()
+            rig.put("cam0", sequence)
+        for sequence in range(40, 60):
+            assert pb.Pose.FromString(rig.published.get(timeout=TIMEOUT_S)).sequence == sequence
+        assert 0 < rig.scheduler.rehearsals < 30, "of the version that runs"
+        assert rig.published.qsize() == 0
+        assert [pb.StreamEvent.Kind.Name(event.kind) for event in rig.events] == ["KIND_SWAPPED"]
+    finally:
+        rig.close()
+
+
+def test_what_does_not_take_small_images_is_rehearsed_for_without_them(spot_model: Path) -> None:
+    class OneSizeModel(GatedModel):
+        def infer(self, images: np.ndarray) -> np.ndarray:
+            if images.shape[1] == SMALL_SIDE:
+                raise ModelFailedError("no such size")
+            return super().infer(images)
+
+    model = OneSizeModel(spot_model)
+    small = np.zeros((1, SMALL_SIDE, SMALL_SIDE, 1), np.uint8)
+    assert model.rehearse(small).shape == (1, model.spec.max_animals, len(model.spec.keypoints), 3)
+
+
+def test_a_bell_that_rang_while_it_was_rested_at_does_not_ring_again() -> None:
+    bell = Doorbell(f"poseloop-test/{os.getpid()}/bell")
+    try:
+        assert not bell.rest(2_000_000)
+        bell.ring()
+        assert bell.rest(50_000_000)
+        assert not bell.rest(2_000_000)
+        assert not bell.rest(999_999), "less than it can measure is no time at all"
+    finally:
+        bell.close()
