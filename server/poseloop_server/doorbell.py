@@ -35,7 +35,9 @@ class Doorbell:
             events(name).max_listeners(1).max_notifiers(_MOST_RINGERS).max_nodes(_MOST_RINGERS).create, "made"
         )
         self._listener: Any = tried(event.listener_builder().create, "made")
-        self._listeners: Any = tried(lambda: iox2.WaitSetBuilder.new().create(iox2.ServiceType.Ipc), "made")
+        # Otherwise it would take SIGTERM and Ctrl-C for itself.
+        waiting = iox2.WaitSetBuilder.new().signal_handling_mode(iox2.SignalHandlingMode.Disabled)
+        self._listeners: Any = tried(lambda: waiting.create(iox2.ServiceType.Ipc), "made")
         self._guard: Any = tried(lambda: self._listeners.attach_notification(self._listener), "made")
         self._notifier: Any = tried(event.notifier_builder().create, "made")
 

@@ -25,8 +25,8 @@ MOST_PIXELS: Final = 16_384 * 16_384
 SMALL_SIDE: Final = 64
 """Of the square image that is inferred to keep the caches warm, in pixels."""
 _SMALL_RUNS: Final = 5
-# One that takes longer would make the frame wait that it is to help.
-_MOST_SMALL_MS: Final = 0.5
+# One that takes longer would make the frame wait that it is to help: after a pause it takes five times as long.
+_MOST_SMALL_MS: Final = 0.25
 
 
 class ModelFailedError(PoseloopError):

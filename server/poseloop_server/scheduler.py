@@ -42,6 +42,8 @@ _SLICE_S = 0.05
 # After a turn nothing has to be rehearsed for so long; and how much too early a rehearsal may be.
 _STAYS_WARM_NS = 2_000_000
 _EARLY_NS = 1_000_000
+# The frame that was rehearsed for comes within this time.
+_EXPECTED_S = 0.004
 
 
 class FrameSource(Protocol):
@@ -253,7 +255,6 @@ class Scheduler:
                 self._wait()
             elif self._rest_until(due_ns):
                 self._rehearse()
-                self._wait()
 
     def _wait(self) -> None:
         """Wait for whoever becomes ready."""
@@ -276,7 +277,7 @@ class Scheduler:
                 yield beat, due_ns
 
     def _rest_until(self, due_ns: int) -> bool:
-        """Wait until then, or a little less; false where there is something else to do before."""
+        """Wait until then, or a little less; false where something may be there to do before."""
         left_ns = due_ns - now_ns()
         if self._listens and self._bell is not None:
             if left_ns > _SLICE_S * 1e9:
@@ -290,9 +291,13 @@ class Scheduler:
         return False
 
     def _rehearse(self) -> None:
-        """Take a turn with a frame of nobody's, for those that are about to come."""
+        """Take a turn with a frame of nobody's, for those that are about to come, unless they may be there already."""
+        asked_ns = now_ns()
+        due = [(beat, due_ns) for beat, due_ns in self._beats(asked_ns) if due_ns <= asked_ns + _EARLY_NS]
         rehearsal = self._rehearsal
-        if rehearsal is not None and now_ns() - self._served_ns > _STAYS_WARM_NS:
+        if not due or rehearsal is None or self._ready.qsize():
+            return
+        if asked_ns - self._served_ns > _STAYS_WARM_NS:
             self._infer = self._running.rehearse
             try:
                 rehearsal.put()
@@ -301,9 +306,10 @@ class Scheduler:
             finally:
                 self._infer = self._running.infer
         ended_ns = now_ns()
-        for beat, due_ns in self._beats(ended_ns):
-            if due_ns <= ended_ns + _EARLY_NS:
-                beat.warmed_up(max(due_ns, ended_ns))
+        for beat, due_ns in due:
+            beat.warmed_up(max(due_ns, ended_ns))
+        if self._listens and self._bell is not None and not self._ready.qsize():
+            self._bell.wait(_EXPECTED_S)  # which a ring ends sooner than a rest
 
     def _accept(self, item: Member | WaitingJobs | _Swap | _Source | None) -> None:
         match item:

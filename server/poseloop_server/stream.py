@@ -60,7 +60,7 @@ class Stream:
     opened_ns: int = field(default_factory=now_ns)
     progress: asyncio.Event = field(default_factory=asyncio.Event)
     # Written by the thread that receives the frames:
-    beat: Beat = field(default_factory=Beat)  # when they came
+    beat: Beat = field(default_factory=Beat)  # when those came that were let in
     client: ClientAccount = field(default_factory=ClientAccount)
     first_sent: int = 0  # the client's count of sent frames with the first that came
     received: int = 0
@@ -109,7 +109,6 @@ class Stream:
             Whether the stream has to be put into its model's queue.
         """
         # Counted as sent and received first: the model's thread may publish it before this function returns.
-        self.beat.note(frame.received_ns)
         self.client = client
         self.first_sent = self.first_sent or client.sent - gave_way
         self.received += 1 + gave_way
@@ -119,6 +118,7 @@ class Stream:
         if self.limit is not None and not self.limit.admits(frame.captured_client_ns):
             self.dropped_rate += 1
             return False
+        self.beat.note(frame.received_ns)
         done = self.mailbox.put(frame)
         if done.replaced:
             self.dropped_mailbox += 1

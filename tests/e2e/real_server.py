@@ -62,6 +62,7 @@ class RealServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+                assert kind is not None, f"the server did not end:\n{self.log()}"
 
 
 def run_poseloop(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

@@ -452,3 +452,15 @@ def test_a_steady_stream_is_kept_warm_and_every_frame_of_it_arrives(server: Real
         assert sender.transport == "local"
         counters = sender.close()
     assert counters.sent == 40 == counters.published + counters.dropped
+
+
+def test_a_server_that_rehearses_heeds_a_signal_to_end(server: RealServer) -> None:
+    with poseloop.connect(server.address) as connection:
+        sender = connection.sender(STREAM, transport="local")
+        schedule = Schedule(50.0)
+        for _ in range(30):
+            schedule.wait()
+            sender.send(np.zeros((48, 64), np.uint8))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        sender.abort()

@@ -15,6 +15,8 @@ _REMEMBERED: Final = 8
 _LEAST: Final = 4
 # From warming up to the earliest moment: less gains nothing, and with 4 ms half of the gain is lost.
 _LEAD_NS: Final = 1_000_000
+# Who begins later than that may still be at it when the moment comes.
+_LATE_NS: Final = _LEAD_NS // 2
 # What is used more often stays warm by itself; and what is further apart is no row.
 _SHORTEST_NS: Final = 5_000_000
 _LONGEST_NS: Final = 1_000_000_000
@@ -25,11 +27,12 @@ _MOST_MISSING: Final = 4
 
 
 class Beat:
-    """Remembers the latest moments; one thread notes them, and one may ask."""
+    """Remembers the latest moments; they are noted one after the other, and one thread asks."""
 
     def __init__(self) -> None:
         self._moments: deque[int] = deque(maxlen=_REMEMBERED + 1)
         self._warm_ns = 0
+        self._shortest: tuple[int, int | None] = (0, None)  # as of which moment, and the interval
 
     def note(self, at_ns: int) -> None:
         """One of the moments is now."""
@@ -41,6 +44,23 @@ class Beat:
 
     def warm_up_ns(self, now_ns: int) -> int | None:
         """Return when to warm up next: not after ``now_ns`` where that is due; None where nothing can be foreseen."""
+        if not self._moments:
+            return None
+        latest = self._moments[-1]
+        if self._shortest[0] != latest:
+            self._shortest = latest, self._shortest_interval()
+        shortest = self._shortest[1]
+        if shortest is None:
+            return None
+        due_ns = latest + shortest - _LEAD_NS
+        if self._warm_ns < due_ns and now_ns < due_ns + _LATE_NS:
+            return due_ns
+        # That is done, or too late: what is due is the moment after it.
+        steps = (max(now_ns - _LATE_NS, self._warm_ns) + _LEAD_NS - latest) // shortest
+        return due_ns + steps * shortest if steps <= _MOST_MISSING else None
+
+    def _shortest_interval(self) -> int | None:
+        """Return how soon the next moment may come after the latest; None where they are no row."""
         moments = list(self._moments)
         if len(moments) <= _LEAST:
             return None
@@ -48,9 +68,4 @@ class Beat:
         shortest, usual = intervals[0], intervals[len(intervals) // 2]
         if not _SHORTEST_NS <= usual <= _LONGEST_NS or usual - shortest > _JITTER_NS:
             return None
-        due_ns = moments[-1] + shortest - _LEAD_NS
-        if self._warm_ns < due_ns and now_ns < due_ns + _LEAD_NS:
-            return due_ns
-        # That is done, or too late: what is due is the moment after it.
-        steps = (max(now_ns, self._warm_ns) + _LEAD_NS - moments[-1]) // shortest
-        return due_ns + steps * shortest if steps <= _MOST_MISSING else None
+        return shortest

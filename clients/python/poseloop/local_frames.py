@@ -109,7 +109,7 @@ class FramePort:
             self._send(fields, frame)
 
     def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
-        """Do with a small frame what `send` does, without leaving it anywhere; beside a thread that sends."""
+        """Write a small frame as `send` would, into memory that nobody reads; another thread may send meanwhile."""
         fields = header.SerializeToString()
         memory = memoryview(bytearray(header_room(len(fields)) + frame.nbytes))
         offset = len(memory) - frame.nbytes

@@ -136,7 +136,7 @@ class GrpcConnection:
         self._outgoing.put(frame_message(header, frame.data))
 
     def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
-        """Do what `send` does, without handing anything over."""
+        """Make the message that `send` would hand over."""
         frame_message(header, frame.data)
 
     def finish(self) -> None:
@@ -201,7 +201,7 @@ class LocalConnection:
             self._call.finish()
 
     def rehearse(self, header: pb.Frame, frame: Leaving) -> None:
-        """Do what `send` does, without leaving anything."""
+        """Write the message that `send` would leave."""
         self._port.rehearse(header, frame)
 
     def finish(self) -> None:
