@@ -15,6 +15,7 @@ from rich.text import Text
 from poseloop import commands
 from poseloop.errors import MissingExtraError, PoseloopError
 from poseloop.extras import EXTRAS, Extra
+from poseloop.grpc_threads import read_on_the_waiting_thread
 
 app = typer.Typer(
     name="poseloop",
@@ -75,6 +76,7 @@ def _say(what: str) -> None:
 def main() -> None:
     """Run the program; an error that poseloop raises on purpose is one sentence on stderr and exit status 1."""
     _write_what_the_encoding_has()
+    read_on_the_waiting_thread()  # before the commands, some of which import gRPC
     try:
         load_commands()
         app()
