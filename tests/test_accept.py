@@ -113,16 +113,24 @@ def test_the_peer_may_win_alone_but_not_where_cameras_drift_apart(
         by_camera = [{"p50": p50, "p99": p99} for p50, p99 in ages]
         return {"age_ms": by_camera[0], "by_camera_ms": by_camera}
 
-    point = {"naive": side((5, 6), (40, 6)), "served": side((9, 9), (6, 7))}
-    points = [{**point, "streams": number, "added_ms": {"p50": 0.6, "p99": 1.0}} for number in (1, 2)]
-    asked = answer(monkeypatch, latency, {"points": points})
-    figures = [figure for figure in latency.peer(None) if "1 drifting" not in figure.name]
+    point = {"streams": 2, "naive": side((5, 6), (40, 6)), "served": side((9, 9), (6, 7))}
+    added = iter([0.6, 0.1, 0.7, 9.0, 0.3])
+    asked: list[str] = []
+
+    def ask(*arguments: object) -> dict[str, Any]:
+        asked.append(" ".join(map(str, arguments)))
+        if asked[-1].endswith("--streams 1"):
+            return {"points": [{**point, "streams": 1, "added_ms": {"p50": next(added), "p99": 1.0}}]}
+        return {"points": [{**point, "added_ms": {"p50": 4.0, "p99": 3.0}}]}
+
+    monkeypatch.setattr(latency, "ask", ask)
+    figures = latency.peer(None)
     assert missed(figures) == {
-        "1 camera(s): poseloop adds, median",
+        "1 camera: poseloop adds, median, middle of 5 runs",
         "2 drifting cameras: poseloop, the worst one's 99 %",
     }
-    assert "--drift" not in asked[0]
-    assert "--drift 2" in asked[1]
+    assert next(one.value for one in figures if one.name.startswith("1 camera: poseloop adds, median")) == 0.6
+    assert [("--drift 2" in command) for command in asked] == [False] * 6 + [True]
 
 
 def test_integers_are_held_to_their_gain_and_to_their_cost(
